@@ -37,9 +37,9 @@ ORDER = list(LAYERS)
 ONLY_IMPORTERS = {"pyone": {"frontend"}, "subprocess": {"commands"}}
 # The core decides; it neither reads nor writes, and `now` is an argument.
 IMPURE = {
-    "asyncio", "boto3", "fcntl", "glob", "http", "io", "multiprocessing", "os", "pathlib", "pyone", "requests",
-    "select", "shutil", "signal", "socket", "sqlite3", "subprocess", "sys", "tempfile", "threading", "time",
-    "urllib.request", "xmlrpc", "yaml",
+    "asyncio", "boto3", "fcntl", "glob", "http", "io", "multiprocessing", "os", "pathlib", "pyone",
+    "requests", "select", "shutil", "signal", "socket", "sqlite3", "subprocess", "sys", "tempfile",
+    "threading", "time", "urllib.request", "xmlrpc", "yaml",
 }  # fmt: skip
 IMPURE_CALLS = {"open", "input", "print", "datetime.now", "datetime.utcnow", "datetime.today", "date.today"}
 
@@ -53,7 +53,7 @@ class Import:
 
 
 def modules(package: str) -> dict[str, Path]:
-    """All modules of a top-level package: name below the package ("" for its __init__, "cli/main") -> file."""
+    """All modules of a package: name below it ("" for its __init__, "cli/main") -> file."""
     found = {}
     for path in sorted((ROOT / package).rglob("*.py")):
         name = path.relative_to(ROOT / package).with_suffix("").as_posix()
