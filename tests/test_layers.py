@@ -19,12 +19,12 @@ PACKAGE = "onebackup_driver"
 LAYERS: dict[str, set[str]] = {
     "foundation": {"", "errors", "units"},
     "edges": {
-        "clock", "commands", "configuration", "frontend", "journal", "locks", "logs", "paths", "signals",
-        "stored_file", "undo", "waiting",
+        "clock", "commands", "configuration", "files", "frontend", "journal", "locks", "logs", "paths",
+        "signals", "stored_file", "undo", "waiting",
     },
     "core": {
-        "catalogue", "manifest", "names", "policy", "restore_template", "retention", "schedule", "states",
-        "template_text", "vm",
+        "app", "catalogue", "manifest", "names", "policy", "restore_template", "retention", "schedule", "states",
+        "template_text", "vm", "xml_values",
     },
     "stories": {
         "backup", "listing", "prune", "publish", "quiesce", "recover", "restore", "saving", "verify",

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The story: a running VM is backed up, destroyed and restored, and every disk is compared."""
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from sandbox.demo import comparison, keeper, machine
+from sandbox.demo.api import Api, Refused
+from sandbox.demo.comparison import NotProven
+from sandbox.demo.keeper import Place
+from sandbox.world import guest
+
+
+def tell(state: Path, version: str, keep: bool) -> int:
+    """Tell the whole story; return the exit code, 0 only when all is proven."""
+    try:
+        place = keeper.start(state, version)
+        try:
+            play(place, state, version)
+        finally:
+            if keep:
+                explain_how_to_play_on(place, state)
+            else:
+                keeper.stop(state)
+    except (NotProven, Refused, keeper.KeeperFailed) as error:
+        print(f"NOT PROVED: {error}", flush=True)
+        return 1
+    return 0
+
+
+def play(place: Place, state: Path, version: str) -> None:
+    front_end = Api(place.endpoint, Path(place.auth_file))
+    heading(f"A front-end (sandbox, OpenNebula {version}) with a running VM")
+    market = machine.create_marketplace(front_end, place)
+    original = machine.create_machine(front_end, market)
+    machine.describe(front_end, place, original)
+
+    onebackup(place, state, "backup", str(original.vm), "-v")
+    stored = comparison.read_restore_point(front_end, place, original.vm)
+    comparison.require_clean(stored)
+
+    heading("The VM and its images are destroyed")
+    machine.destroy(front_end, original)
+
+    output = onebackup(place, state, "restore", str(original.vm), "-d", "default", "--no-start")
+    restored = restored_vm(output)
+    heading("The proof")
+    comparison.compare(front_end, original, stored, restored)
+    counter = guest.inspect([disk.disk for disk in stored]).counters[0] or 0
+    machine.start_again(front_end, restored, counter)
+    print(
+        f"\nPROVED: all {len(stored)} disks of VM {original.vm} came back byte for byte as VM {restored}, "
+        "shut down cleanly, all from the same moment, and its guest has gone on from there.",
+        flush=True,
+    )
+
+
+def onebackup(place: Place, state: Path, *arguments: str) -> str:
+    """Run onebackup as a user would; its output is shown as it comes, and returned."""
+    heading(f"$ onebackup {' '.join(arguments)}")
+    process = subprocess.Popen(
+        [str(command()), *arguments],
+        env={**os.environ, **environment(place, state)},
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    lines = []
+    for line in process.stdout:
+        print(line, end="", flush=True)
+        lines.append(line)
+    if process.wait() != 0:
+        raise NotProven(f"onebackup {arguments[0]} ended with exit code {process.returncode}")
+    return "".join(lines)
+
+
+def command() -> Path:
+    return Path(sys.executable).with_name("onebackup")
+
+
+def environment(place: Place, state: Path) -> dict[str, str]:
+    return {"ONE_XMLRPC": place.endpoint, "ONE_AUTH": place.auth_file, "ONE_LOCATION": str(state / "one")}
+
+
+def restored_vm(output: str) -> int:
+    found = re.search(r"^ID: (\d+)\s*\Z", output, re.MULTILINE)
+    if not found:
+        raise NotProven("the last line of the restore is not 'ID: <new VM>'")
+    return int(found[1])
+
+
+def heading(words: str) -> None:
+    print(f"\n== {words}", flush=True)
+
+
+def explain_how_to_play_on(place: Place, state: Path) -> None:
+    print("\nThe sandbox runs on. To play with it:")
+    for name, value in environment(place, state).items():
+        print(f"  export {name}={value}")
+    print(f"  {command()} list 0")
+    print(f"  {command()} restore 0 -d default")
+    print("and to end it: ./install.sh --uninstall, or only the sandbox:")
+    print(f"  {sys.executable} -m sandbox.demo --stop", flush=True)
