@@ -23,8 +23,8 @@ LAYERS: dict[str, set[str]] = {
         "signals", "stored_file", "undo", "waiting",
     },
     "core": {
-        "app", "catalogue", "manifest", "names", "policy", "restore_template", "retention", "schedule", "states",
-        "template_text", "vm", "xml_values",
+        "app", "catalogue", "manifest", "names", "policy", "restore_template", "retention", "schedule",
+        "states", "template_text", "vm", "xml_values",
     },
     "stories": {
         "backup", "listing", "prune", "publish", "quiesce", "recover", "restore", "saving", "verify",
