@@ -27,6 +27,7 @@ ACCESS_KEY = "SANDBOXACCESSKEY"
 SECRET_KEY = "sandbox-secret-key-0123456789"
 _START_TIMEOUT_S = 90.0
 _ATTEMPTS = 3
+_TEMPORARY = "sandbox-server-"
 
 
 class ServerMissing(Exception):
@@ -105,7 +106,7 @@ def _workplace(directory: Optional[Path]) -> Iterator[Path]:
         directory.mkdir(parents=True, exist_ok=True)
         yield directory.resolve()
         return
-    temporary = Path(tempfile.mkdtemp(prefix="sandbox-server-"))
+    temporary = Path(tempfile.mkdtemp(prefix=_TEMPORARY))
     try:
         yield temporary
     finally:
@@ -120,7 +121,7 @@ def _started(start: _Start, port: int, place: Path) -> Iterator[int]:
     """Start on the given port, or on a free one (again on another when somebody took it meanwhile)."""
     for attempt in range(1, _ATTEMPTS + 1):
         number = port or ports.free()
-        watchdog = Watchdog()
+        watchdog = Watchdog(place if place.name.startswith(_TEMPORARY) else None)
         try:
             start(watchdog, place, number)
             break

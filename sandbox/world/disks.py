@@ -45,7 +45,7 @@ class DiskInformation:
 def information(path: Path, format: Optional[str] = None) -> DiskInformation:
     """Return the facts of an image, also of one that a guest has open. Without `format` it is detected."""
     options = ["-f", _checked(format)] if format else []
-    shown = json.loads(_qemu_img("info", "-U", "--output=json", *options, str(path)))
+    shown = json.loads(_qemu_img("info", "-U", "--output=json", *options, str(path.absolute())))
     backing = shown.get("full-backing-filename")
     return DiskInformation(
         format=shown["format"],
@@ -58,7 +58,7 @@ def information(path: Path, format: Optional[str] = None) -> DiskInformation:
 def create(path: Path, size_mb: int, format: str) -> None:
     """Make an empty (sparse) image of `size_mb`."""
     with _published(path) as partial:
-        _qemu_img("create", "-q", "-f", _checked(format), str(partial), f"{size_mb}M")
+        _qemu_img("create", "-q", "-f", _checked(format), str(partial.absolute()), f"{size_mb}M")
 
 
 def import_image(source: Path, destination: Path, format: str) -> None:
@@ -75,7 +75,7 @@ def deploy(source: Path, destination: Path, format: str) -> None:
     with _published(destination) as partial:
         if _checked(format) == "qcow2":
             base = str(source.resolve())
-            _qemu_img("create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", base, str(partial))
+            _qemu_img("create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", base, str(partial.absolute()))
         else:
             _copy_file(source, partial)
 
@@ -177,11 +177,11 @@ def _guest_stalled(disk: Path) -> Iterator[None]:
 
 def _convert(source: Path, source_format: str, destination: Path, format: str) -> None:
     formats = ["-f", _checked(source_format), "-O", _checked(format)]
-    _qemu_img("convert", "-q", "-U", *formats, str(source), str(destination))
+    _qemu_img("convert", "-q", "-U", *formats, str(source.absolute()), str(destination.absolute()))
 
 
 def _copy_file(source: Path, destination: Path) -> None:
-    _run(["cp", "--sparse=always", "--reflink=auto", "--", str(source), str(destination)])
+    _run(["cp", "--sparse=always", "--reflink=auto", "--", str(source.absolute()), str(destination.absolute())])
 
 
 def _file_sha256(path: Path) -> str:

@@ -14,6 +14,7 @@ import lzma
 import re
 import struct
 import subprocess
+import tempfile
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -157,21 +158,20 @@ def _peek(argv: list[str]) -> bytes:
 @contextmanager
 def _opened(argv: list[str]) -> Iterator[IO[bytes]]:
     """Stream a command's output; leaving the block fails unless the command did all of its work."""
-    process = subprocess.Popen(
-        argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
-    assert process.stdout and process.stderr
-    try:
-        yield process.stdout
-        process.stdout.close()
-        reason = process.stderr.read().decode("utf-8", "replace").strip()
-        if process.wait() != 0:
-            raise DownloadFailed(f"{reason}\nError copying")
-    finally:
-        process.kill()
-        process.wait()
-        process.stdout.close()
-        process.stderr.close()
+    with tempfile.TemporaryFile() as errors:
+        process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors)
+        assert process.stdout
+        try:
+            yield process.stdout
+            process.stdout.close()
+            if process.wait() != 0:
+                errors.seek(0)
+                reason = errors.read().decode("utf-8", "replace").strip()
+                raise DownloadFailed(f"{reason}\nError copying")
+        finally:
+            process.kill()
+            process.wait()
+            process.stdout.close()
 
 
 class _Hashed:

@@ -149,7 +149,8 @@ def find(directory: Path) -> Optional[Guest]:
         pid, started = (int(word) for word in (directory / PID).read_text().split())
     except (OSError, ValueError):
         return None
-    return Guest(pid, started, directory) if _started(pid) == started else None
+    guest = Guest(pid, started, directory)
+    return guest if _is_alive(guest) else None
 
 
 def is_running(directory: Path) -> bool:
@@ -192,7 +193,10 @@ def _placed(disk: GuestDisk) -> dict[str, Any]:
 
 
 def _size(disk: GuestDisk) -> int:
-    size = qcow2.virtual_size(disk.path, disk.format)
+    try:
+        size = qcow2.virtual_size(disk.path, disk.format)
+    except (qcow2.LayoutError, OSError) as error:
+        raise GuestError(str(error)) from error
     return size - size % guest_records.SLOT_BYTES
 
 
@@ -220,7 +224,7 @@ def _spawn(directory: Path) -> Guest:
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )
     process.returncode = 0  # we reap by pid, like the sandbox that comes after us: no warning at collection
-    guest = Guest(process.pid, _started(process.pid) or 0, directory)
+    guest = Guest(process.pid, _process(process.pid)[1], directory)
     (directory / PID).write_text(f"{guest.pid} {guest.started}\n")
     return guest
 
@@ -242,7 +246,7 @@ def _send(guest: Guest, number: signal.Signals) -> None:
 def _await_state(guest: Guest, wanted: str, timeout_s: float) -> None:
     deadline = time.monotonic() + timeout_s
     while state(guest.directory) != wanted:
-        if _started(guest.pid) != guest.started:
+        if not _is_alive(guest):
             raise GuestError(f"guest of {guest.directory} died: {state(guest.directory) or 'no reason given'}")
         if time.monotonic() > deadline:
             raise GuestError(f"guest of {guest.directory} is not {wanted} after {timeout_s:.0f} s")
@@ -251,20 +255,32 @@ def _await_state(guest: Guest, wanted: str, timeout_s: float) -> None:
 
 def _await_end(guest: Guest, timeout_s: float) -> None:
     deadline = time.monotonic() + timeout_s
-    while _started(guest.pid) == guest.started:
+    while _is_alive(guest):
         if time.monotonic() > deadline:
             raise GuestError(f"guest of {guest.directory} did not end within {timeout_s:.0f} s")
         time.sleep(_POLL_S)
 
 
-def _started(pid: int) -> Optional[int]:
-    """Return when a process began (field 22 of its stat), None when it is gone or a zombie."""
-    try:
-        os.waitpid(pid, os.WNOHANG)
-    except (ChildProcessError, OSError):
-        pass  # not our child: an earlier sandbox started it
+def _is_alive(guest: Guest) -> bool:
+    state, started = _process(guest.pid)
+    if started != guest.started:
+        return False
+    if state == "Z":
+        _reap(guest.pid)
+    return state not in ("Z", "X")
+
+
+def _process(pid: int) -> tuple[str, int]:
+    """Return state and start time (fields 3 and 22 of stat) of a process, ("", -1) when there is none."""
     try:
         fields = Path("/proc", str(pid), "stat").read_text().rpartition(")")[2].split()
     except OSError:
-        return None
-    return None if fields[0] in "ZX" else int(fields[19])
+        return "", -1
+    return fields[0], int(fields[19])
+
+
+def _reap(pid: int) -> None:
+    try:
+        os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:
+        pass  # not our child: an earlier sandbox started it

@@ -2,12 +2,13 @@
 """Kill a group of servers when the process that started them is gone, however it went.
 
 `python -m sandbox.world.watchdog`: reads process ids from stdin, one a line, and sends all of them SIGKILL
-at end of file, which the kernel causes when the starter ends. (PR_SET_PDEATHSIG would follow the starting
-thread, not the process.)
+at end of file, which the kernel causes when the starter ends; then it removes the temporary directory that
+is its argument, if any. (PR_SET_PDEATHSIG would follow the starting thread, not the process.)
 """
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,10 +21,10 @@ _PROJECT = Path(__file__).resolve().parents[2]
 class Watchdog:
     """A set of processes that end at the latest with us."""
 
-    def __init__(self) -> None:
+    def __init__(self, temporary: Optional[Path] = None) -> None:
         self._children: list[subprocess.Popen[bytes]] = []
         environment = {**os.environ, "PYTHONPATH": str(_PROJECT)}
-        argv = [sys.executable, "-S", "-m", __name__]
+        argv = [sys.executable, "-S", "-m", __name__, *([str(temporary)] if temporary else [])]
         self._process = subprocess.Popen(
             argv, stdin=subprocess.PIPE, env=environment, cwd="/", start_new_session=True
         )
@@ -67,6 +68,8 @@ def main() -> None:
             os.kill(pid, signal.SIGKILL)
         except ProcessLookupError:
             pass
+    for directory in sys.argv[1:]:
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 if __name__ == "__main__":
