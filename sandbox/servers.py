@@ -119,6 +119,8 @@ _Start = Callable[[Watchdog, Path, int], None]
 @contextmanager
 def _started(start: _Start, port: int, place: Path) -> Iterator[int]:
     """Start on the given port, or on a free one (again on another when somebody took it meanwhile)."""
+    if port and not ports.is_free(port):
+        raise ServerFailed(f"port {port} is taken")
     for attempt in range(1, _ATTEMPTS + 1):
         number = port or ports.free()
         watchdog = Watchdog(place if place.name.startswith(_TEMPORARY) else None)

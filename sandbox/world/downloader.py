@@ -98,6 +98,8 @@ def qcow2_virtual_size(first_bytes: bytes) -> Optional[int]:
 def head(url: str) -> Head:
     """Return the first bytes of a URL and the Content-Length of a HEAD request. Raises DownloadFailed."""
     first_bytes = _peek(_curl(["--", url]))
+    if not first_bytes:
+        raise DownloadFailed(f"nothing to be had from {url}")
     answer = subprocess.run(
         ["curl", "-sS", "-L", "-I", "-k", "--max-time", "60", "--", url],
         stdin=subprocess.DEVNULL, capture_output=True, text=True,
@@ -136,11 +138,12 @@ def _s3_arguments(source: str, market: Mapping[str, str]) -> list[str]:
     else:
         url = f"https://{bucket}.s3.amazonaws.com/{name}"
     signing = f"aws:amz:{market.get('REGION', '')}:s3"
-    return ["--aws-sigv4", signing, "--user", f"{key}:{secret}", "--", url]
+    unsigned = "x-amz-content-sha256: UNSIGNED-PAYLOAD"  # S3 wants it signed; curl before 8 does not add it
+    return ["--aws-sigv4", signing, "--user", f"{key}:{secret}", "-H", unsigned, "--", url]
 
 
 def _peek(argv: list[str]) -> bytes:
-    """Return the head of the source and break the transfer off; empty when it fails (the copy will say)."""
+    """Return the head of the source and break the transfer off; empty when there is none to be had."""
     try:
         process = subprocess.Popen(
             argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
