@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The entry point of `onebackup`: the only place that turns errors into exit codes (docs/operations.md)."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Optional
+
+import onebackup_driver
+from onebackup_driver import errors, signals
+
+_EXIT_CODES = """exit codes:
+  0 done, or not due                   1 failed, undone, nothing lost
+  2 wrong usage or configuration       3 refused, nothing touched
+  4 failed, needs attention: the command to run is printed
+  70 a bug in onebackup                128+n ended by signal n, undone"""
+
+
+def main(argv: Optional[list[str]] = None) -> None:
+    """Run a command and leave with its exit code."""
+    sys.exit(_guarded(sys.argv[1:] if argv is None else argv))
+
+
+def _guarded(argv: list[str]) -> int:
+    signals.install()
+    try:
+        arguments = _parser().parse_args(argv)
+        code: int = arguments.run(arguments)
+        return code
+    except errors.Error as error:
+        print(f"ERROR: {error}", file=sys.stderr)
+        return error.exit_code
+    except errors.Terminated as error:
+        print(f"ERROR: {error}; what it had begun was undone", file=sys.stderr)
+        return 128 + error.signal_number
+    except BrokenPipeError:
+        return 128 + 13
+
+
+def _parser() -> argparse.ArgumentParser:
+    from onebackup_driver.cli import backup, list, recover, restore
+
+    parser = argparse.ArgumentParser(
+        prog="onebackup",
+        description="VM backup for OpenNebula.",
+        epilog=_EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"onebackup {onebackup_driver.__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for command in (backup, restore, list, recover):
+        command.register(commands)
+    return parser
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: Apache-2.0
+"""onebackup recover"""
+
+from __future__ import annotations
+
+import argparse
+
+from onebackup_driver import errors, recover
+from onebackup_driver.cli import options
+
+
+def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command."""
+    parser = commands.add_parser("recover", help="finish or undo what a run that died has left")
+    options.add_log_options(parser)
+    parser.add_argument("--dry-run", action="store_true", help="say what would be done and touch nothing")
+    parser.set_defaults(run=_run)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    found = recover.everything(options.context(arguments.verbose, arguments.logger), arguments.dry_run)
+    for item in found:
+        print(item.message)
+    if not found:
+        print("nothing to recover")
+    return errors.EXIT_DONE if all(item.good for item in found) else errors.EXIT_ATTENTION

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""onebackup.yaml: every option with its default is in etc/onebackup.yaml; an unknown key or a bad value is an error."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from onebackup_driver import errors
+from onebackup_driver.site_rules import Configuration, Timeouts
+
+_CHOICES = {"verify": ("length", "checksum"), "app_owner": ("oneadmin", "vm_owner")}
+
+
+def load(path: Path) -> Configuration:
+    """Read the file; a missing one means all defaults. Raises UsageError naming file, line, key and reason."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return Configuration()
+    except (OSError, UnicodeDecodeError) as error:
+        raise errors.UsageError(f"cannot read the configuration {path}: {error}") from error
+    return parse(text, str(path))
+
+
+def parse(text: str, where: str) -> Configuration:
+    """The configuration in `text`; `where` names it in errors."""
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.YAMLError as error:
+        raise errors.UsageError(f"{where}: not valid YAML: {' '.join(str(error).split())}") from error
+    if node is None:
+        return Configuration()
+    filled: Configuration = _fill(Configuration, node, where)
+    return filled
+
+
+def _fill(kind: type, node: yaml.Node, where: str, prefix: str = "") -> Any:
+    if not isinstance(node, yaml.MappingNode):
+        raise errors.UsageError(
+            f"{where} line {node.start_mark.line + 1}: {prefix or 'the file'} must be 'key: value' lines"
+        )
+    defaults = {item.name: getattr(kind(), item.name) for item in fields(kind)}
+    values: dict[str, Any] = {}
+    for key_node, value_node in node.value:
+        key, line = key_node.value, key_node.start_mark.line + 1
+        place = f"{where} line {line}: {prefix}{key}"
+        if key not in defaults:
+            raise errors.UsageError(f"{place} is not an option of onebackup (options: {', '.join(sorted(defaults))})")
+        values[key] = _value(key, defaults[key], value_node, where, place)
+    return kind(**values)
+
+
+def _value(key: str, default: Any, node: yaml.Node, where: str, place: str) -> Any:
+    if isinstance(default, Timeouts):
+        return _fill(Timeouts, node, where, "timeouts.")
+    value = yaml.SafeLoader("").construct_object(node, deep=True)
+    problem = _problem(key, default, value)
+    if problem:
+        raise errors.UsageError(f"{place} {problem}, not {value!r}")
+    return float(value) if isinstance(default, float) else value
+
+
+def _problem(key: str, default: Any, value: Any) -> str:
+    if key in _CHOICES:
+        return "" if value in _CHOICES[key] else f"must be one of {', '.join(_CHOICES[key])}"
+    if isinstance(default, list):
+        item_type = int if key == "allowed_marketplaces" else str
+        good = isinstance(value, list) and all(type(item) is item_type for item in value)
+        return "" if good else f"must be a list of {'ids' if item_type is int else 'names'}"
+    if isinstance(default, (int, float)):
+        good = type(value) in (int, float) and value > 0
+        return (
+            ""
+            if good and (isinstance(default, float) or type(value) is int or key.endswith("_s"))
+            else "must be a number above 0"
+        )
+    return "" if isinstance(value, str) else "must be text"

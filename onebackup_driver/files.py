@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Small files that are either wholly there or not at all, also after a power cut."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+
+def make_private_directory(path: Path) -> None:
+    """Create the directory (mode 0700) and its parents."""
+    path.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+
+def write(path: Path, content: bytes) -> None:
+    """Replace `path` atomically and durably: temporary file, fsync, rename, fsync of the directory; mode 0600."""
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(name, path)
+    except BaseException:
+        try:
+            os.unlink(name)
+        except OSError:
+            pass  # the first error is the one to report
+        raise
+    sync_directory(path.parent)
+
+
+def sync_directory(path: Path) -> None:
+    """Make renames and deletions in the directory durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A restore point that is complete is recorded, what it replaces goes, and so does everything temporary.
+
+Everything here can be done again by `recover`: it only needs the journal and the catalogue.
+"""
+
+from __future__ import annotations
+
+from typing import Optional
+
+from onebackup_driver import (
+    catalogue,
+    clock,
+    cloud,
+    errors,
+    publish,
+    records,
+    retention,
+    states,
+    status,
+    template_text,
+    temporaries,
+    units,
+)
+from onebackup_driver.catalogue import RestorePoint
+from onebackup_driver.context import Context
+from onebackup_driver.journal import Journal
+from onebackup_driver.vm import VirtualMachine
+
+
+def finish(context: Context, journal: Journal, point: RestorePoint) -> None:
+    """Record, retain, clean up, and say OK last. Raises FrontEndError or Failed: recover then finishes."""
+    oneshot, keep = bool(journal.facts.get("oneshot")), bool(journal.facts.get("keep_backup"))
+    machine = _still_there(context, journal.vm_id)
+    if machine is not None and not oneshot:
+        _record(context, machine, point)
+    context.log.info("Imported app ids: %s", ",".join(map(str, point.app_ids)))
+    temporaries.remove(context, journal.run)
+    if not oneshot:
+        leftovers = _retain(context, point, keep, machine.uid if machine is not None else -1)
+        if machine is not None:
+            _say_ok(context, journal, point, leftovers)
+    journal.close("done")
+
+
+def completed(context: Context, run: str, vm_uid: int = -1) -> Optional[RestorePoint]:
+    """The complete restore point that a run made, if it got that far."""
+    points = catalogue.build(cloud.apps(context), context.trusted_uids(vm_uid))
+    return next((point for point in points if point.run == run and not point.problems), None)
+
+
+def _still_there(context: Context, vm_id: int) -> Optional[VirtualMachine]:
+    try:
+        machine = cloud.machine(context, vm_id)
+    except errors.Refused:
+        machine = None
+    if machine is None or machine.state.state == states.DONE:
+        context.log.warning("VM %s was terminated meanwhile; its restore point is complete and kept", vm_id)
+        return None
+    return machine
+
+
+def _record(context: Context, machine: VirtualMachine, point: RestorePoint) -> None:
+    text = records.backup_section(machine.backup, point.app_ids, clock.now(), point.vm_app.marketplace_id)
+    context.front_end.call("one.vm.update", machine.vm_id, text, 1)
+
+
+def _retain(context: Context, point: RestorePoint, keep: bool, vm_uid: int) -> list[str]:
+    """Delete (or mark as kept) what the new restore point replaces; what could not be deleted, in words."""
+    points = catalogue.build(cloud.apps(context), context.trusted_uids(vm_uid))
+    problems: list[str] = []
+    for old in retention.superseded(points, point):
+        try:
+            _mark_kept(context, old) if keep else _delete(context, old)
+        except (errors.CallRefused, errors.Failed) as error:
+            problems.append(f"restore point {old.backup_id} could not be {'marked' if keep else 'deleted'}: {error}")
+            context.log.warning("%s", problems[-1])
+    return problems
+
+
+def _delete(context: Context, old: RestorePoint) -> None:
+    for app_id in [old.backup_id, *old.app_ids[:-1]]:
+        publish.delete_app(context, app_id)
+
+
+def _mark_kept(context: Context, old: RestorePoint) -> None:
+    text = template_text.render([("ONEBACKUP", {**old.vm_app.tags, "KEEP": "YES"})])
+    context.front_end.call("one.marketapp.update", old.backup_id, text, 1)
+
+
+def _say_ok(context: Context, journal: Journal, point: RestorePoint, leftovers: list[str]) -> None:
+    not_saved = str(journal.facts.get("not_saved", ""))
+    message = f"restore point {point.backup_id} of {units.local_time(point.time)}"
+    more = {"RUN": journal.run, "RESTORE_POINT": str(point.backup_id)}
+    if not_saved:
+        more["NOT_SAVED"] = not_saved
+        message += f"; not saved: disk {not_saved}"
+    if leftovers:
+        more["WARNING"] = "; ".join(leftovers)
+    status.tell(context, journal.vm_id, records.OK, message, **more)

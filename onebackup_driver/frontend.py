@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The front-end's XML-RPC API: the only importer of pyone.
+
+pyone brings the session, the casting of arguments and the protocol; answers are kept as XML, because its object tree
+costs five times the CPU and loses the order of attributes. Every call has a deadline of its own (pyone's own
+`timeout` does not reach requests), and a call that was never sent is told from one whose answer was lost.
+"""
+
+from __future__ import annotations
+
+import xmlrpc.client
+from typing import TYPE_CHECKING, Any, Callable, Optional
+
+from lxml import etree
+
+from onebackup_driver import clock, errors, paths
+
+if TYPE_CHECKING:
+    import requests
+
+_REFUSALS = {256: errors.AuthenticationFailed, 512: errors.NotAuthorized, 1024: errors.NoSuchObject}
+_RETRY_PAUSE_S = 0.5
+
+
+class FrontEnd:
+    """A front-end at `endpoint`, spoken to as `session` (`user:password`)."""
+
+    def __init__(self, endpoint: str, session: str, call_timeout_s: float = 60, patience_s: float = 60):
+        self.endpoint = endpoint
+        self._call_timeout_s = call_timeout_s
+        self._patience_s = patience_s
+        self._server = _pyone_server(endpoint, session, call_timeout_s)
+
+    def call(self, method: str, *arguments: Any) -> Any:
+        """Execute a call that changes something, e.g. `call("one.vm.action", "resume", 42)`; its value is returned.
+
+        Tried again only while it was certainly not sent. Raises CallRefused, Unreachable or OutcomeUnknown.
+        """
+        return self._patiently(method, arguments, errors.Unreachable)
+
+    def read(self, method: str, *arguments: Any) -> Any:
+        """Execute a call that changes nothing: tried again until the front-end answers or patience ends."""
+        return self._patiently(method, arguments, (errors.Unreachable, errors.OutcomeUnknown))
+
+    def element(self, method: str, *arguments: Any) -> etree._Element:
+        """The XML a reading call answers with. Raises FrontEndError when it is not well-formed."""
+        return self._parse(method, self.read(method, *arguments))
+
+    def version(self) -> str:
+        """e.g. `7.4.0`."""
+        return str(self.read("one.system.version"))
+
+    def own_user_id(self) -> int:
+        """The id of the user whose session this is."""
+        return int(self.element("one.user.info", -1).findtext("ID", "-1"))
+
+    def _patiently(self, method: str, arguments: tuple[Any, ...], again: Any) -> Any:
+        deadline = clock.monotonic() + self._patience_s
+        while True:
+            try:
+                return self._once(method, arguments)
+            except again:
+                if clock.monotonic() + _RETRY_PAUSE_S >= deadline:
+                    raise
+                clock.sleep(_RETRY_PAUSE_S)
+
+    def _once(self, method: str, arguments: tuple[Any, ...]) -> Any:
+        import requests
+
+        try:
+            answer = self._server._do_request(method, self._server._cast_parms(arguments))
+        except requests.exceptions.RequestException as error:
+            raise self._lost(method, error) from error
+        except (xmlrpc.client.ProtocolError, xmlrpc.client.ResponseError) as error:
+            raise errors.OutcomeUnknown(method, f"{self.endpoint} does not speak XML-RPC ({_short(error)})") from error
+        except (OSError, ValueError) as error:
+            raise errors.OutcomeUnknown(
+                method, f"no usable answer to {method} from {self.endpoint} ({_short(error)})"
+            ) from error
+        except Exception as error:
+            fault = error.__cause__ or error.__context__
+            if isinstance(fault, xmlrpc.client.Fault):
+                raise errors.CallRefused(method, f"[{method}] {fault.faultString}", fault.faultCode) from error
+            raise errors.OutcomeUnknown(
+                method, f"no usable answer to {method} from {self.endpoint} ({_short(error)})"
+            ) from error
+        return _value(method, answer)
+
+    def _lost(self, method: str, error: requests.exceptions.RequestException) -> errors.FrontEndError:
+        import requests
+
+        never_sent = isinstance(error, requests.exceptions.ConnectTimeout) or "NewConnectionError" in repr(error)
+        if never_sent or isinstance(error, (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema)):
+            return errors.Unreachable(
+                method,
+                f"cannot reach the front-end at {self.endpoint}: does oned run, is ONE_XMLRPC right? ({_short(error)})",
+            )
+        if isinstance(error, requests.exceptions.Timeout):
+            return errors.OutcomeUnknown(
+                method, f"the front-end did not answer {method} within {self._call_timeout_s:g} s"
+            )
+        return errors.OutcomeUnknown(
+            method, f"the connection to {self.endpoint} broke during {method} ({_short(error)})"
+        )
+
+    def _parse(self, method: str, text: Any) -> etree._Element:
+        parser = etree.XMLParser(resolve_entities=False, no_network=True, huge_tree=True, dtd_validation=False)
+        try:
+            return etree.fromstring(str(text).encode("utf-8"), parser)
+        except (etree.XMLSyntaxError, ValueError) as error:
+            raise errors.CallRefused(
+                method, f"[{method}] answered with XML that cannot be read: {_short(error)}", 4096
+            ) from error
+
+
+def connect(where: paths.Paths, call_timeout_s: float, patience_s: float) -> FrontEnd:
+    """A front-end for the session in one_auth. Raises Refused when the file is missing or holds no session."""
+    try:
+        session = where.one_auth.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise errors.Refused(
+            f"cannot read the OpenNebula session {where.one_auth}: {_short(error)}; run as oneadmin or set ONE_AUTH"
+        ) from error
+    if ":" not in session:
+        raise errors.Refused(f"{where.one_auth} holds no 'user:password' session; set ONE_AUTH to a file that does")
+    return FrontEnd(where.endpoint, session, call_timeout_s, patience_s)
+
+
+def _pyone_server(endpoint: str, session: str, timeout_s: float) -> Any:
+    import pyone
+
+    protocol = {"protocol": "xmlrpc"} if hasattr(pyone, "_resolve_uri_and_protocol") else {}
+    try:
+        server = pyone.OneServer(endpoint, session=session, **protocol)
+    except OSError as error:
+        raise errors.Refused(f"ONE_XMLRPC is not a usable endpoint: {endpoint} ({error})") from error
+    server("transport").request = _requester(server("transport"), timeout_s)
+    return server
+
+
+def _requester(transport: Any, timeout_s: float) -> Callable[..., Any]:
+    def request(host: str, handler: str, body: bytes, verbose: bool = False) -> Any:
+        import requests
+
+        url = transport._build_url(host, handler)
+        answer = requests.post(url, data=body, headers=transport.headers, timeout=(min(timeout_s, 10), timeout_s))
+        if answer.status_code != 200:
+            raise xmlrpc.client.ProtocolError(url, answer.status_code, answer.reason, {})
+        return transport.parse_response(answer)
+
+    return request
+
+
+def _value(method: str, answer: Any) -> Any:
+    if not isinstance(answer, (list, tuple)) or len(answer) < 3:
+        raise errors.OutcomeUnknown(method, f"{method} answered something that is not OpenNebula's")
+    if answer[0]:
+        return answer[1]
+    message, code = str(answer[1]), int(answer[2])
+    object_id: Optional[int] = answer[3] if len(answer) > 3 and isinstance(answer[3], int) else None
+    raise _REFUSALS.get(code, errors.CallRefused)(method, message, code, object_id)
+
+
+def _short(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200]

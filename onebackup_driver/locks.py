@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One run per VM: kernel locks (flock), which a dead process never holds."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from onebackup_driver import clock, errors, files, units
+
+
+class Busy(errors.Refused):
+    """Another live process works on this VM."""
+
+
+@contextmanager
+def vm(directory: Path, vm_id: int, doing: str) -> Iterator[None]:
+    """Hold the lock of one VM. Raises Busy naming the holder; `doing` is what others read, e.g. `being backed up`."""
+    files.make_private_directory(directory)
+    path = directory / f"vm-{vm_id}.lock"
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Busy(f"VM {vm_id} is {_holder(path)}; try again when it has ended") from None
+        _sign(descriptor, doing)
+        yield
+    finally:
+        os.close(descriptor)  # the file stays: removing it would let two processes lock two files of one name
+
+
+def _sign(descriptor: int, doing: str) -> None:
+    note = {"pid": os.getpid(), "since": clock.now(), "doing": doing}
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, json.dumps(note).encode(), 0)
+
+
+def _holder(path: Path) -> str:
+    try:
+        note = json.loads(path.read_text(encoding="utf-8"))
+        return f"{note['doing']} by pid {note['pid']} since {units.local_time(note['since'])}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "being worked on by another process"

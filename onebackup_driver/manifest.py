@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A restore point's apps: what is written into them and how it is read back (docs/attributes.md).
+
+The VMTEMPLATE app is the manifest: it is made last, names every IMAGE app, and carries the whole VM. A stock front-end
+can export it too, because the stock attributes (APPTEMPLATE64, DISK=[NAME, APP]) are there as the stock tool writes
+them (OpenNebula 6.4 src/oca/ruby/opennebula/template_ext.rb).
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from dataclasses import dataclass
+from typing import Optional
+
+from lxml import etree
+
+from onebackup_driver import template_text, xml_values
+from onebackup_driver.vm import Disk, VirtualMachine
+from onebackup_driver.xml_values import Attribute, Vector
+
+FORMAT = "1"
+ROLE_VM, ROLE_DISK = "vm", "disk"
+#: A VM's XML beyond this is not ours to read.
+_VM_LIMIT_BYTES = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class SavedDisk:
+    """One disk of a restore point: what was saved and what the marketplace says it stored."""
+
+    disk_id: int
+    app_id: int
+    app_name: str
+    size_mb: int
+    md5: str
+    format: str
+
+
+def tags(machine: VirtualMachine, run: str, role: str, moment: int) -> Vector:
+    """The ONEBACKUP attribute that every object of a run carries from its creation."""
+    return {
+        "RUN": run,
+        "ROLE": role,
+        "VM_ID": str(machine.vm_id),
+        "VM_NAME": template_text.one_line(machine.name, 128),
+        "VM_STARTED": str(machine.started),
+        "TIME": str(moment),
+    }
+
+
+def image_app(name: str, image: etree._Element, disk: Disk, version: str, tag: Vector) -> str:
+    """Template text of an IMAGE app for the saved image."""
+    prefix = xml_values.text(image, "TEMPLATE/DEV_PREFIX")
+    inner: list[Attribute] = [("TYPE", "DATABLOCK" if xml_values.number(image, "TYPE") == 2 else "OS")]
+    if prefix:
+        inner.append(("DEV_PREFIX", prefix))
+    return template_text.render(
+        [
+            ("NAME", name),
+            ("ORIGIN_ID", xml_values.text(image, "ID")),
+            ("TYPE", "IMAGE"),
+            ("VERSION", version),
+            ("APPTEMPLATE64", encode(template_text.render(inner) + "\n")),
+            ("ONEBACKUP", {**tag, "DISK_ID": str(disk.disk_id)}),
+        ]
+    )
+
+
+def vm_app(
+    name: str, stock_template: str, version: str, tag: Vector, disks: list[SavedDisk], machine: VirtualMachine
+) -> str:
+    """Template text of the VMTEMPLATE app. `tag` carries what the restore point says of itself (MODE, …)."""
+    attributes: list[Attribute] = [
+        ("NAME", name),
+        ("ORIGIN_ID", "-1"),
+        ("TYPE", "VMTEMPLATE"),
+        ("VERSION", version),
+        ("APPTEMPLATE64", encode(stock_template)),
+        ("ONEBACKUP", {"FORMAT": FORMAT, **tag}),
+        ("ONEBACKUP_VM", encode(kept_vm(machine.element))),
+    ]
+    for number, disk in enumerate(disks):
+        attributes.append(("DISK", {"NAME": f"OS_{number}", "APP": disk.app_name}))
+        attributes.append(
+            (
+                "ONEBACKUP_DISK",
+                {
+                    "DISK_ID": str(disk.disk_id),
+                    "APP_ID": str(disk.app_id),
+                    "SIZE_MB": str(disk.size_mb),
+                    "MD5": disk.md5,
+                    "FORMAT": disk.format,
+                },
+            )
+        )
+    return template_text.render(attributes)
+
+
+def kept_vm(element: etree._Element) -> str:
+    """The VM's XML without what only grows (older history, monitoring); secrets stay as oned shows them, encrypted."""
+    copy = etree.fromstring(etree.tostring(element))
+    for monitoring in copy.findall("MONITORING"):
+        for child in list(monitoring):
+            monitoring.remove(child)
+    records = copy.find("HISTORY_RECORDS")
+    if records is not None:
+        for record in list(records)[:-1]:
+            records.remove(record)
+    return etree.tostring(copy, encoding="unicode")
+
+
+def read_disks(app: etree._Element) -> list[SavedDisk]:
+    """The disks a VMTEMPLATE app of ours names."""
+    names = {}
+    for number, disk in enumerate(app.findall("TEMPLATE/DISK")):
+        names[number] = xml_values.text(disk, "APP")
+    return [
+        SavedDisk(
+            disk_id=xml_values.number(item, "DISK_ID"),
+            app_id=xml_values.number(item, "APP_ID"),
+            app_name=names.get(number, ""),
+            size_mb=xml_values.number(item, "SIZE_MB", 0),
+            md5=xml_values.text(item, "MD5"),
+            format=xml_values.text(item, "FORMAT"),
+        )
+        for number, item in enumerate(app.findall("TEMPLATE/ONEBACKUP_DISK"))
+    ]
+
+
+def read_vm(app: etree._Element) -> Optional[etree._Element]:
+    """The VM that a VMTEMPLATE app of ours carries; None when it is missing or damaged."""
+    text = decode(xml_values.text(app, "TEMPLATE/ONEBACKUP_VM"))
+    if not text or len(text) > _VM_LIMIT_BYTES:
+        return None
+    parser = etree.XMLParser(resolve_entities=False, no_network=True, huge_tree=True)
+    try:
+        element = etree.fromstring(text.encode("utf-8"), parser)
+    except (etree.XMLSyntaxError, ValueError):
+        return None
+    return element if element.tag == "VM" and "<!DOCTYPE" not in text[:1000] else None
+
+
+def encode(text: str) -> str:
+    """Base64 of the UTF-8 text."""
+    return base64.b64encode(text.encode("utf-8")).decode("ascii")
+
+
+def decode(text: str) -> str:
+    """The text behind `encode`; empty when it is not Base64 of UTF-8."""
+    try:
+        return base64.b64decode(text, validate=False).decode("utf-8")
+    except (binascii.Error, ValueError):
+        return ""

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bringing a VM to rest and giving it its power state back.
+
+oned says yes to a poweroff or resume and may fall back to the old state without an error (opennebula.md 4.2): the
+state is watched, and right after the call the old state may still be shown (recordings: up to two seconds).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Optional
+
+from onebackup_driver import clock, cloud, errors, states, waiting
+from onebackup_driver.context import Context
+from onebackup_driver.modes import Mode
+from onebackup_driver.vm import VirtualMachine
+
+#: The old state is shown this long at most before an accepted action begins.
+_GRACE_S = 15.0
+#: A VM that is down is looked at often: its users are waiting.
+_PAUSE_S = 0.5
+_RESUME_ATTEMPTS = 3
+
+
+def bring_down(context: Context, machine: VirtualMachine, mode: Mode) -> None:
+    """Power off or suspend a RUNNING VM and see it at rest. Raises Failed when it stays or falls back to RUNNING."""
+    try:
+        context.front_end.call("one.vm.action", mode.action, machine.vm_id)
+    except errors.CallRefused as error:
+        raise errors.Failed(f"the front-end refused to {mode.action} VM {machine.vm_id}: {error}") from error
+    except errors.OutcomeUnknown:
+        context.log.warning("No answer to %s of VM %s, watching its state", mode.action, machine.vm_id)
+    watch = _Watch(context, machine.vm_id, states.RUNNING, mode.rest, mode.action)
+    waiting.until(watch.look, context.timeouts.power_off_s, f"VM {machine.vm_id} did not {mode.action}", _PAUSE_S)
+
+
+def give_back(context: Context, facts: dict[str, Any]) -> None:
+    """Undo of `bring_down`, also long after: the VM runs again, or somebody else decided otherwise meanwhile.
+
+    `facts`: vm_id, action, history_sequence (as it was when we brought it down: it grows only when a VM is started).
+    Raises NeedsAttention when the VM cannot be started.
+    """
+    vm_id, sequence = int(facts["vm_id"]), int(facts["history_sequence"])
+    rest = states.SUSPENDED_STATE if facts["action"] == "suspend" else states.POWERED_OFF
+    for attempt in range(1, _RESUME_ATTEMPTS + 1):
+        machine = _settled(context, vm_id)
+        if machine is None or machine.state != rest or machine.history_sequence != sequence:
+            _say_hands_off(context, vm_id, machine, rest)
+            return
+        try:
+            start(context, vm_id, rest)
+            return
+        except (errors.Failed, errors.CallRefused) as error:
+            if attempt == _RESUME_ATTEMPTS or isinstance(error, errors.NotAuthorized):
+                raise _left_down(vm_id, rest, error) from error
+            context.log.warning("%s; trying again", error)
+
+
+def start(context: Context, vm_id: int, rest: states.VmState) -> None:
+    """Resume a VM at rest and prove it RUNNING. Raises Failed (it fell back) or CallRefused."""
+    try:
+        context.front_end.call("one.vm.action", "resume", vm_id)
+    except errors.OutcomeUnknown:
+        context.log.warning("No answer to resume of VM %s, watching its state", vm_id)
+    watch = _Watch(context, vm_id, rest, states.RUNNING, "resume")
+    waiting.until(watch.look, context.timeouts.power_on_s, f"VM {vm_id} did not start", _PAUSE_S)
+
+
+class _Watch:
+    """Watches one VM go from `old` to `new`; every other end is a named failure."""
+
+    def __init__(self, context: Context, vm_id: int, old: states.VmState, new: states.VmState, action: str):
+        self._context, self._vm_id, self._old, self._new, self._action = context, vm_id, old, new, action
+        self._left_old = False
+        self._began = clock.monotonic()
+
+    def look(self) -> Optional[VirtualMachine]:
+        machine = cloud.machine(self._context, self._vm_id)
+        if machine.state == self._new:
+            return machine
+        if machine.state == self._old:
+            self._still_old(machine)
+        elif machine.state.state == states.DONE:
+            raise errors.Failed(f"VM {self._vm_id} was terminated by somebody else during {self._action}")
+        elif machine.state in states.AT_REST or machine.state.lcm_state in states.FAILURE_LCM_STATES:
+            raise errors.Failed(f"VM {self._vm_id} went to {machine.state} instead of {self._new} after {self._action}")
+        else:
+            self._left_old = True
+        return None
+
+    def _still_old(self, machine: VirtualMachine) -> None:
+        if self._left_old:
+            reason = f" ({machine.error_text})" if machine.error_text else ""
+            raise errors.Failed(
+                f"{self._action} of VM {self._vm_id} failed on its host, it fell back to {self._old}{reason};"
+                f" the reason is in /var/log/one/{self._vm_id}.log"
+            )
+        if clock.monotonic() - self._began > _GRACE_S:
+            raise errors.Failed(f"VM {self._vm_id} stayed {self._old} although the front-end accepted {self._action}")
+
+
+def _settled(context: Context, vm_id: int) -> Optional[VirtualMachine]:
+    """The VM once nothing of ours is under way on it any more; None when it is gone."""
+
+    def look() -> Optional[VirtualMachine]:
+        machine = cloud.machine(context, vm_id)
+        ours = (18, 6, *states.SAVING.values())
+        return None if machine.state.state == states.ACTIVE and machine.state.lcm_state in ours else machine
+
+    try:
+        return waiting.until(look, context.timeouts.undo_s, f"VM {vm_id} did not come to rest", _PAUSE_S)
+    except errors.TimedOut as error:
+        raise errors.NeedsAttention(str(error), f"onevm show {vm_id}; when it is at rest: onebackup recover") from error
+    except errors.Refused:
+        return None
+
+
+def _say_hands_off(context: Context, vm_id: int, machine: Optional[VirtualMachine], rest: states.VmState) -> None:
+    if machine is None or machine.state != states.RUNNING:
+        now = "gone" if machine is None else str(machine.state)
+        context.log.warning("VM %s is %s now, not %s as this run left it: leaving it alone", vm_id, now, rest)
+
+
+def _left_down(vm_id: int, rest: states.VmState, error: Exception) -> errors.NeedsAttention:
+    command = f"onevm resume {vm_id}"
+    if isinstance(error, errors.NotAuthorized):
+        command = f"onevm unlock {vm_id} && {command}"
+    return errors.NeedsAttention(f"VM {vm_id} is left {rest} because it could not be resumed ({error})", command)

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a dead run left is finished or undone; this can itself die at any point and be run again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Optional
+
+from onebackup_driver import cloud, errors, finishing, journal, locks, records, status, undo
+from onebackup_driver.catalogue import RestorePoint
+from onebackup_driver.context import Context
+from onebackup_driver.journal import Journal
+
+
+@dataclass(frozen=True)
+class Recovered:
+    """What became of one unfinished run: `good` is False when somebody has to look at it."""
+
+    vm_id: int
+    message: str
+    good: bool = True
+
+
+def everything(context: Context, dry_run: bool = False) -> list[Recovered]:
+    """Recover every run whose process is dead; a run that still goes on is named and left alone."""
+    return [_one(context, path, dry_run) for path in journal.unfinished(context.journals)]
+
+
+def leftovers_of(context: Context, vm_id: int) -> None:
+    """Recover what a dead run left of one VM, whose lock the caller holds. Raises NeedsAttention when it cannot be."""
+    for path in journal.unfinished(context.journals):
+        try:
+            book = journal.load(path)
+        except journal.Unreadable as error:
+            context.log.warning("%s", error)
+            continue
+        if book.vm_id == vm_id:
+            found = _recover(context, book)
+            context.log.warning("%s", found.message)
+            if not found.good:
+                raise errors.NeedsAttention(found.message, "onebackup recover")
+
+
+def _one(context: Context, path: Path, dry_run: bool) -> Recovered:
+    try:
+        book = journal.load(path)
+        with locks.vm(context.locks, book.vm_id, "being recovered"):
+            if not path.exists():
+                return Recovered(book.vm_id, f"VM {book.vm_id}: its run {book.run} has just ended")
+            book = journal.load(path)
+            if dry_run:
+                return Recovered(book.vm_id, _intention(context, book))
+            return _recover(context, book)
+    except locks.Busy as error:
+        return Recovered(book.vm_id, str(error))
+    except journal.Unreadable as error:
+        return Recovered(-1, str(error), good=False)
+
+
+def _recover(context: Context, book: Journal) -> Recovered:
+    try:
+        point = _complete(context, book)
+        if point is not None:
+            finishing.finish(context, book, point)
+            return Recovered(
+                book.vm_id,
+                f"VM {book.vm_id}: restore point {point.backup_id} of a run that died was complete, recorded",
+            )
+    except (errors.FrontEndError, errors.Failed) as error:
+        return Recovered(book.vm_id, f"VM {book.vm_id}: its run {book.run} cannot be finished: {error}", good=False)
+    return _undo(context, book)
+
+
+def _undo(context: Context, book: Journal) -> Recovered:
+    problems = undo.everything(context, book)
+    book.close("attention" if problems else "undone")
+    if problems:
+        reasons = "; ".join(map(str, problems))
+        message = (
+            f"VM {book.vm_id}: a dead run could not be undone: {reasons}; to put it right: {undo.command(problems)}"
+        )
+        return Recovered(book.vm_id, message, good=False)
+    if book.kind == "backup" and not book.facts.get("oneshot"):
+        status.tell(context, book.vm_id, records.ERROR, "the backup was interrupted and has been undone", RUN=book.run)
+    return Recovered(
+        book.vm_id, f"VM {book.vm_id}: undid the {book.kind} of a process that died, {_state(context, book)}"
+    )
+
+
+def _complete(context: Context, book: Journal) -> Optional[RestorePoint]:
+    if book.kind != "backup":
+        return None
+    point = finishing.completed(context, book.run, int(book.facts.get("vm_uid", -1)))
+    if point is None and book.facts.get("complete"):
+        raise errors.Failed("its restore point was complete and does not show any more; look at: onemarketapp list")
+    return point
+
+
+def _intention(context: Context, book: Journal) -> str:
+    point = _complete(context, book)
+    if point is not None:
+        return f"VM {book.vm_id}: would record restore point {point.backup_id} of a run that died"
+    steps = ", ".join(step.kind for step in reversed(book.steps) if not step.ended) or "nothing"
+    return f"VM {book.vm_id}: would undo a {book.kind} of a process that died: {steps}"
+
+
+def _state(context: Context, book: Journal) -> str:
+    try:
+        return f"the VM is {cloud.machine(context, book.vm_id).state}"
+    except errors.Error:
+        return "the VM is gone"

@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A VM template made from a VM: what a user could have typed is kept, what oned worked out is left to oned."""
+
+from __future__ import annotations
+
+import re
+from typing import Optional
+
+from lxml import etree
+
+from onebackup_driver import xml_values
+from onebackup_driver.vm import CDROM, VOLATILE, VirtualMachine
+from onebackup_driver.xml_values import Attribute, Vector
+
+#: TEMPLATE attributes that oned derives (src/vm/VirtualMachine.cc) or that get a treatment of their own.
+_DERIVED = re.compile(
+    r"(AUTOMATIC_\w+|SECURITY_GROUP_RULE|SNAPSHOT|TEMPLATE_ID|TM_MAD_SYSTEM|VMID|VROUTER_ID|NUMA_NODE|SCHED_ACTION"
+    r"|SUBMIT_ON_HOLD|DISK|NIC|NIC_ALIAS|CONTEXT|PCI|OS|GRAPHICS|BACKUP_CONFIG|CLONING_TEMPLATE_ID)\Z"
+)
+_DERIVED_DISK = re.compile(
+    r"(ALLOW_ORPHANS|CLONE|CLONE_TARGET\w*|CLUSTER_ID|DATASTORE|DATASTORE_ID|DISK_ID|DISK_SNAPSHOT_TOTAL_SIZE|DISK_TYPE\w*"
+    r"|DRIVER|FORMAT|IMAGE|IMAGE_ID|IMAGE_STATE|IMAGE_UID|IMAGE_UNAME|LN_TARGET\w*|ORIGINAL_SIZE|PERSISTENT|PERSISTENT_SNAPSHOTS"
+    r"|READONLY|SAVE|SIZE|SOURCE|TM_MAD|TM_MAD_SYSTEM|TYPE|OPENNEBULA_MANAGED|POOL_NAME|CEPH_\w+|BRIDGE_LIST|LVM_\w+|MD5|SHA1"
+    r"|FS|DEV|RBD_FORMAT|BACKUP\w*|HAS_\w+|LUKS_SECRET|SHAREABLE|NFS_\w+|ISCSI_\w+|LCM_STATE|SPARSE)\Z"
+)
+_DERIVED_NIC = re.compile(
+    r"(AR_ID|BRIDGE|BRIDGE_TYPE|CLUSTER_ID|NIC_ID|TARGET|VN_MAD|PHYDEV|VLAN_ID|AUTOMATIC_VLAN_ID|OUTER_VLAN_ID|PARENT_ID"
+    r"|ALIAS_IDS|VLAN_TAGGED_ID|NETWORK_ADDRESS|NETWORK_MASK|DNS|GATEWAY|GATEWAY6|IP6_ULA|IP6_GLOBAL|IP6_LINK|VROUTER_\w+"
+    r"|CONF|OPENNEBULA_MANAGED|ADDRESS|EXTERNAL_\w+|SECURITY_GROUP_\w+|MTU|EXTERNAL)\Z"
+)
+_DERIVED_CONTEXT = re.compile(r"(ETH\d+_\w+|DISK_ID|TARGET|VMID)\Z")
+_DERIVED_PCI = re.compile(r"(ADDRESS|BUS|DOMAIN|FUNCTION|SLOT|SHORT_ADDRESS|NUMA_NODE|VM_\w+|PCI_ID|UUID)\Z")
+#: USER_TEMPLATE attributes that told of the old VM's life.
+_USER_DROPPED = ("ERROR", "ONEBACKUP", "SCHED_MESSAGE")
+_BACKUP_DROPPED = ("LAST_BACKUP_TIME", "MARKETPLACE_APP_IDS", "ACTION")
+
+
+def body(machine: VirtualMachine, keep_uuid: bool) -> list[Attribute]:
+    """Everything but name, disks and NICs: capacity, OS, features, graphics, context and the user's own attributes.
+
+    `keep_uuid`: whether the VM may come back as the same machine (it must not while the old one exists).
+    """
+    found: list[Attribute] = []
+    for name, value in xml_values.attributes(machine.element.find("TEMPLATE")):
+        if name in _SPECIAL and isinstance(value, dict):
+            kept = _SPECIAL[name](value)
+            if name == "OS" and not keep_uuid:
+                kept.pop("UUID", None)
+            if kept:
+                found.append((name, kept))
+        elif not _DERIVED.match(name):
+            found.append((name, value))
+    return found + _user_attributes(machine)
+
+
+def disk_attributes(attributes: Vector) -> Vector:
+    """What a user can set on a disk: DEV_PREFIX, TARGET, CACHE, IO, limits, …"""
+    return {key: value for key, value in attributes.items() if not _DERIVED_DISK.match(key)}
+
+
+def volatile_disk(attributes: Vector) -> Vector:
+    """The definition of a volatile disk, to be made anew, empty."""
+    own = {key: attributes[key] for key in ("TYPE", "SIZE", "FORMAT", "FS") if attributes.get(key)}
+    return {**disk_attributes(attributes), **own}
+
+
+def nics(machine: VirtualMachine) -> list[Attribute]:
+    """NIC and NIC_ALIAS as they could have been asked for: network, IP, MAC, security groups, model, name."""
+    found: list[Attribute] = []
+    for kind in ("NIC", "NIC_ALIAS"):
+        for element in machine.element.findall(f"TEMPLATE/{kind}"):
+            values = xml_values.vector(element)
+            found.append((kind, {key: value for key, value in values.items() if not _DERIVED_NIC.match(key)}))
+    return found
+
+
+def without_addresses(nic: Vector) -> Vector:
+    """The NIC with its addresses left to oned."""
+    return {key: value for key, value in nic.items() if key not in ("IP", "IP6", "MAC")}
+
+
+def stock_text(machine: VirtualMachine) -> list[Attribute]:
+    """The template a stock restore uses: no disks, networks chosen automatically (template_ext.rb)."""
+    own = {"NETWORK", "NETWORK_ID", "NETWORK_UNAME", "SECURITY_GROUPS", "IP", "IP6", "MAC"}
+    automatic: list[Attribute] = []
+    for kind, values in nics(machine):
+        if kind == "NIC" and isinstance(values, dict):
+            kept = {key: value for key, value in values.items() if key not in own}
+            automatic.append(("NIC", {**kept, "NETWORK_MODE": "auto"}))
+    return body(machine, keep_uuid=False) + automatic
+
+
+def disks(machine: VirtualMachine, images: dict[int, int]) -> list[Attribute]:
+    """DISK attributes in the VM's order: `images` maps a saved disk's id to its new image's id; CD-ROMs are referenced,
+    volatile and unsaved disks made anew."""
+    found: list[Attribute] = []
+    for disk in machine.disks:
+        if disk.disk_id in images:
+            found.append(("DISK", {**disk_attributes(disk.attributes), "IMAGE_ID": str(images[disk.disk_id])}))
+        elif disk.kind == CDROM:
+            found.append(("DISK", {**disk_attributes(disk.attributes), "IMAGE_ID": str(disk.image_id)}))
+        elif disk.kind == VOLATILE:
+            found.append(("DISK", volatile_disk(disk.attributes)))
+    return found
+
+
+def _user_attributes(machine: VirtualMachine) -> list[Attribute]:
+    found: list[Attribute] = []
+    for name, value in xml_values.attributes(machine.element.find("USER_TEMPLATE")):
+        if name == "BACKUP" and isinstance(value, dict):
+            value = {key: item for key, item in value.items() if key not in _BACKUP_DROPPED}
+        if name not in _USER_DROPPED:
+            found.append((name, value))
+    return found
+
+
+def _context(values: Vector) -> Vector:
+    own_network = values.get("NETWORK", "").upper() == "YES"
+    dropped = _DERIVED_CONTEXT if own_network else re.compile(r"(DISK_ID|TARGET|VMID)\Z")
+    return {key: value for key, value in values.items() if not dropped.match(key)}
+
+
+def _graphics(values: Vector) -> Vector:
+    return {key: value for key, value in values.items() if key != "PORT"}
+
+
+def _pci(values: Vector) -> Vector:
+    return {key: value for key, value in values.items() if not _DERIVED_PCI.match(key)}
+
+
+def _os(values: Vector) -> Vector:
+    return dict(values)
+
+
+_SPECIAL = {"CONTEXT": _context, "GRAPHICS": _graphics, "PCI": _pci, "OS": _os}
+
+
+def user_of(element: etree._Element) -> Optional[int]:
+    """The id of the VM's owner."""
+    uid = xml_values.number(element, "UID")
+    return uid if uid >= 0 else None

@@ -1,0 +1,21 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which older restore points go when a new one is good."""
+
+from __future__ import annotations
+
+from onebackup_driver.catalogue import RestorePoint
+
+
+def superseded(points: list[RestorePoint], new: RestorePoint) -> list[RestorePoint]:
+    """The restore points of the same VM that the new one replaces, oldest first: the stock behaviour without
+    `--keep-backup`. Empty when `new` is not in the list: such a list is not complete, and nothing is deleted by it."""
+    if new.backup_id not in [point.backup_id for point in points]:
+        return []
+    return [
+        point
+        for point in points
+        if point.backup_id != new.backup_id
+        and (point.vm_id, point.vm_started) == (new.vm_id, new.vm_started)
+        and (point.time, point.backup_id) < (new.time, new.backup_id)
+        and not point.kept
+    ]

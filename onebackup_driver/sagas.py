@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The frame of every run: a journal, and on any failure or signal the undo of what was begun."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from onebackup_driver import cloud, errors, journal, records, signals, status, undo
+from onebackup_driver.context import Context
+from onebackup_driver.journal import Journal
+
+
+@contextmanager
+def run(context: Context, kind: str, run_id: str, vm_id: int, vm_name: str, tell: bool) -> Iterator[Journal]:
+    """Journal a run. On an error everything begun is undone, `tell` says whether ONEBACKUP reports it, and the error
+    goes on as Failed (undone) or NeedsAttention. Once `facts["complete"]` is noted, nothing is undone any more."""
+    try:
+        book = journal.open_new(context.journals, run_id, kind, vm_id, vm_name)
+    except OSError as error:
+        raise errors.Refused(f"cannot write the journal in {context.journals}: {error}; nothing was touched") from error
+    try:
+        yield book
+    except BaseException as error:
+        with signals.deferred():
+            report = _break_off(context, book, error, tell)
+        if report is not None:
+            raise report from error
+        raise
+
+
+def _break_off(context: Context, book: Journal, error: BaseException, tell: bool) -> errors.Error | None:
+    if book.facts.get("complete"):
+        _close(context, book, "attention")
+        return errors.NeedsAttention(
+            f"the restore point of VM {book.vm_id} is complete but the run could not be ended ({error})",
+            "onebackup recover",
+        )
+    context.log.critical("%s", error)
+    problems = undo.everything(context, book)
+    _close(context, book, "attention" if problems else "undone")
+    now = _state_now(context, book.vm_id)
+    if tell:
+        status.tell(context, book.vm_id, records.ERROR, f"{error}; {now}", RUN=book.run)
+    if problems:
+        message = f"{error}; and this could not be undone: {'; '.join(map(str, problems))}"
+        return errors.NeedsAttention(message, undo.command(problems))
+    if isinstance(error, (errors.Error, OSError)):
+        return errors.Failed(
+            f"{error}; {now}, everything this run made was removed, older restore points are untouched"
+        )
+    return None
+
+
+def _close(context: Context, book: Journal, outcome: str) -> None:
+    try:
+        book.close(outcome)
+    except OSError as error:
+        context.log.error("Cannot write the journal %s: %s", book.path, error)
+
+
+def _state_now(context: Context, vm_id: int) -> str:
+    try:
+        return f"VM {vm_id} is {cloud.machine(context, vm_id).state}"
+    except errors.Error:
+        return f"VM {vm_id} cannot be read"

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a marketplace really stored: fetched from where a restore would fetch it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from typing import Optional
+
+from onebackup_driver import clock, errors
+
+_PIECE_BYTES = 1024 * 1024
+_STALL_TIMEOUT_S = 60
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Length in bytes and MD5 (hexadecimal) of a fetched file; no MD5 when only the length was asked for."""
+
+    length: int
+    md5: Optional[str]
+
+
+def fetch(url: str, with_checksum: bool, timeout_s: float) -> Stored:
+    """Fetch the whole file behind an http(s) URL. Raises Failed when it cannot be fetched to its end."""
+    import requests
+
+    digest = hashlib.md5() if with_checksum else None
+    deadline, length = clock.monotonic() + timeout_s, 0
+    try:
+        with requests.get(
+            url, stream=True, timeout=_STALL_TIMEOUT_S, headers={"Accept-Encoding": "identity"}
+        ) as answer:
+            if answer.status_code != 200:
+                raise errors.Failed(f"the marketplace answers {answer.status_code} {answer.reason} for {url}")
+            for piece in answer.iter_content(_PIECE_BYTES):
+                length += len(piece)
+                if digest is not None:
+                    digest.update(piece)
+                if clock.monotonic() > deadline:
+                    raise errors.TimedOut(f"fetching {url} took longer than {timeout_s:g} s")
+            announced = answer.headers.get("Content-Length")
+    except requests.exceptions.RequestException as error:
+        raise errors.Failed(
+            f"cannot fetch what the marketplace stored at {url}: {' '.join(str(error).split())[:200]}"
+        ) from error
+    if announced is not None and int(announced) != length:
+        raise errors.Failed(f"{url} broke off after {length} of {announced} bytes")
+    return Stored(length, digest.hexdigest() if digest is not None else None)
+
+
+def local_length(path: str) -> Optional[int]:
+    """Length in bytes of an image file when this machine can see it (datastores shared with the front-end)."""
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return None
+
+
+def local_md5(path: str) -> Optional[str]:
+    """MD5 of an image file when this machine can read it."""
+    digest = hashlib.md5()
+    try:
+        with open(path, "rb") as stream:
+            for piece in iter(lambda: stream.read(_PIECE_BYTES), b""):
+                digest.update(piece)
+    except OSError:
+        return None
+    return digest.hexdigest()

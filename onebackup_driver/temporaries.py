@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The temporary template and images of a run: they carry its id in their names and are removed by it."""
+
+from __future__ import annotations
+
+from typing import Optional
+
+from onebackup_driver import cloud, errors, states, waiting, xml_values
+from onebackup_driver.context import Context
+
+#: States in which one.image.delete is refused (opennebula.md 4.2).
+_IN_USE = (states.IMAGE_USED, 6, states.IMAGE_USED_PERSISTENT, 9, 10)
+
+
+def remove(context: Context, run: str) -> None:
+    """Delete every template and image of the run and see them gone. Raises Failed or FrontEndError."""
+    for template_id in cloud.made_by(context, "template", run):
+        context.log.info("Deleting template %s", template_id)
+        _gone_is_fine(context, "one.template.delete", template_id, False)
+    remove_images(context, run)
+
+
+def remove_images(context: Context, run: str) -> None:
+    """Delete every image of the run and see them gone."""
+    for image_id in cloud.made_by(context, "image", run):
+        _remove_image(context, image_id)
+
+
+def _remove_image(context: Context, image_id: int) -> None:
+    asked = False
+
+    def look() -> Optional[bool]:
+        nonlocal asked
+        try:
+            state = xml_values.number(cloud.image(context, image_id), "STATE")
+        except errors.NoSuchObject:
+            return True
+        if state == states.IMAGE_ERROR and asked:
+            raise errors.Failed(
+                f"the datastore could not delete image {image_id}; look at /var/log/one/oned.log and delete it with:"
+                f" oneimage delete {image_id}"
+            )
+        if state not in _IN_USE and state != states.IMAGE_DELETE and not asked:
+            asked = _gone_is_fine(context, "one.image.delete", image_id)
+        return None
+
+    waiting.until(look, context.timeouts.undo_s, f"temporary image {image_id} could not be deleted")
+
+
+def _gone_is_fine(context: Context, method: str, *arguments: object) -> bool:
+    try:
+        context.front_end.call(method, *arguments)
+    except errors.NoSuchObject:
+        pass
+    return True

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Undoing what a run has begun: in reverse order, each step once, also by another process long after (recover)."""
+
+from __future__ import annotations
+
+from typing import Any, Callable
+
+from onebackup_driver import errors, power, publish, reborn, temporaries
+from onebackup_driver.context import Context
+from onebackup_driver.journal import Journal
+
+
+def everything(context: Context, journal: Journal) -> list[Exception]:
+    """Undo every step that has not ended, the last one first; the errors of those that could not be undone."""
+    problems: list[Exception] = []
+    for step in reversed(journal.steps):
+        if step.ended:
+            continue
+        try:
+            _UNDO[step.kind](context, journal.run, step.facts)
+            step.ended = True
+        except Exception as error:
+            problems.append(error)
+            context.log.error("Could not undo '%s': %s", step.kind, error)
+        _save(context, journal)
+    return problems
+
+
+def command(problems: list[Exception]) -> str:
+    """What the admin should type about these problems."""
+    commands = [problem.command for problem in problems if isinstance(problem, errors.NeedsAttention)]
+    return " && ".join(dict.fromkeys([*commands, "onebackup recover"]))
+
+
+def _power(context: Context, run: str, facts: dict[str, Any]) -> None:
+    power.give_back(context, facts)
+
+
+def _temporaries(context: Context, run: str, facts: dict[str, Any]) -> None:
+    temporaries.remove(context, run)
+
+
+def _apps(context: Context, run: str, facts: dict[str, Any]) -> None:
+    publish.remove_apps(context, run)
+
+
+def _restored(context: Context, run: str, facts: dict[str, Any]) -> None:
+    reborn.remove(context, run, facts)
+    temporaries.remove(context, run)
+
+
+def _save(context: Context, journal: Journal) -> None:
+    try:
+        journal.save()
+    except OSError as error:
+        context.log.error("Cannot write the journal %s: %s", journal.path, error)
+
+
+_UNDO: dict[str, Callable[[Context, str, dict[str, Any]], None]] = {
+    "power": _power,
+    "temporaries": _temporaries,
+    "apps": _apps,
+    "restored": _restored,
+}

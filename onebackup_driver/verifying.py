@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Is what the marketplace stored what was saved?"""
+
+from __future__ import annotations
+
+from lxml import etree
+
+from onebackup_driver import errors, states, stored_file, xml_values
+from onebackup_driver.app import App
+from onebackup_driver.context import Context
+
+
+def stored(context: Context, app: App, image: etree._Element) -> None:
+    """Compare an uploaded app with the image it was made from. Raises Failed saying what differs.
+
+    Every marketplace: state, size, checksum and format. An http(s) marketplace: the stored file is fetched from where a
+    restore would fetch it, and its length and (verify: checksum) MD5 are compared.
+    """
+    what = f"app {app.app_id} ({app.name})"
+    if app.state != states.APP_READY:
+        raise errors.Failed(f"{what} is {states.app(app.state)}")
+    missing = [name for name, value in (("SOURCE", app.source), ("MD5", app.md5), ("FORMAT", app.format)) if not value]
+    if missing:
+        raise errors.Failed(f"the marketplace driver left {', '.join(missing)} of {what} empty")
+    size_mb = xml_values.number(image, "SIZE", 0)
+    if app.size_mb <= 0 or app.size_mb != size_mb:
+        raise errors.Failed(f"{what} has {app.size_mb} MB, the saved disk has {size_mb} MB")
+    image_format = xml_values.text(image, "FORMAT")
+    if image_format and app.format != image_format:
+        raise errors.Failed(f"{what} has the format {app.format}, the saved disk {image_format}")
+    if app.source.lower().startswith(("http://", "https://")):
+        _fetched(context, app, xml_values.text(image, "SOURCE"), what)
+
+
+def _fetched(context: Context, app: App, image_path: str, what: str) -> None:
+    length = stored_file.local_length(image_path)
+    with_checksum = context.configuration.verify == "checksum" or length is None
+    found = stored_file.fetch(app.source, with_checksum, context.timeouts.download_s)
+    if length is not None and found.length != length:
+        raise errors.Failed(f"{what}: the marketplace holds {found.length} bytes, the saved disk has {length}")
+    if found.md5 is not None and found.md5 != app.md5.lower():
+        raise errors.Failed(f"{what}: the marketplace holds bytes with MD5 {found.md5}, saved was {app.md5}")

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A VM as the front-end shows it (one.vm.info)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Optional
+
+from lxml import etree
+
+from onebackup_driver import states, xml_values
+from onebackup_driver.xml_values import Vector
+
+IMAGE, CDROM, VOLATILE = "image", "CD-ROM", "volatile"
+
+
+@dataclass(frozen=True)
+class Disk:
+    """One DISK: `kind` is image (can be saved), CD-ROM (is referenced) or volatile (has no image to save to)."""
+
+    disk_id: int
+    kind: str
+    image_id: int
+    size_mb: int
+    persistent: bool
+    attributes: Vector
+
+
+@dataclass(frozen=True)
+class VirtualMachine:
+    """What a backup needs to know of a VM. `history_sequence` grows with every start of the VM, not with a stop
+    (recordings: SEQ of the last HISTORY)."""
+
+    vm_id: int
+    name: str
+    uid: int
+    gid: int
+    state: states.VmState
+    started: int
+    lock_level: int
+    disks: tuple[Disk, ...]
+    backup: Optional[Vector]
+    history_sequence: int
+    hypervisor_driver: str
+    element: etree._Element
+
+    @property
+    def error_text(self) -> str:
+        """The ERROR attribute oned leaves after a failed operation, or nothing."""
+        return xml_values.text(self.element, "USER_TEMPLATE/ERROR")
+
+
+def parse(element: etree._Element) -> VirtualMachine:
+    """A VM from its `<VM>` element."""
+    history = element.findall("HISTORY_RECORDS/HISTORY")
+    last = history[-1] if history else None
+    return VirtualMachine(
+        vm_id=xml_values.number(element, "ID"),
+        name=xml_values.text(element, "NAME"),
+        uid=xml_values.number(element, "UID"),
+        gid=xml_values.number(element, "GID"),
+        state=state_of(element),
+        started=xml_values.number(element, "STIME", 0),
+        lock_level=xml_values.number(element, "LOCK/LOCKED", 0),
+        disks=tuple(_disk(item) for item in element.findall("TEMPLATE/DISK")),
+        backup=_backup(element),
+        history_sequence=-1 if last is None else xml_values.number(last, "SEQ"),
+        hypervisor_driver="" if last is None else xml_values.text(last, "VM_MAD"),
+        element=element,
+    )
+
+
+def state_of(element: etree._Element) -> states.VmState:
+    """STATE and LCM_STATE; the latter only counts while ACTIVE."""
+    state = xml_values.number(element, "STATE")
+    return states.VmState(state, xml_values.number(element, "LCM_STATE", 0) if state == states.ACTIVE else 0)
+
+
+def permissions(element: etree._Element) -> tuple[int, ...]:
+    """The nine permission bits in the order one.*.chmod takes them."""
+    names = [f"{who}_{what}" for who in ("OWNER", "GROUP", "OTHER") for what in "UMA"]
+    return tuple(xml_values.number(element, f"PERMISSIONS/{name}", 0) for name in names)
+
+
+def _backup(element: etree._Element) -> Optional[Vector]:
+    section = element.find("USER_TEMPLATE/BACKUP")
+    return None if section is None else xml_values.vector(section)
+
+
+def _disk(element: etree._Element) -> Disk:
+    attributes = xml_values.vector(element)
+    image_id = xml_values.whole_number(attributes.get("IMAGE_ID", ""))
+    if image_id is None:
+        kind = VOLATILE
+    else:
+        kind = CDROM if attributes.get("TYPE", "").upper() == "CDROM" else IMAGE
+    return Disk(
+        disk_id=xml_values.number(element, "DISK_ID"),
+        kind=kind,
+        image_id=-1 if image_id is None else image_id,
+        size_mb=xml_values.number(element, "SIZE", 0),
+        persistent=attributes.get("PERSISTENT", "").upper() == "YES",
+        attributes=attributes,
+    )
