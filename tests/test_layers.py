@@ -17,19 +17,21 @@ PACKAGE = "onebackup_driver"
 
 # Lowest first. A module may import its own layer and all layers below.
 LAYERS: dict[str, set[str]] = {
-    "foundation": {"", "errors", "units"},
+    "foundation": {"", "errors", "site_rules", "units"},
     "edges": {
-        "clock", "commands", "configuration", "files", "frontend", "journal", "locks", "logs", "paths",
-        "signals", "stored_file", "undo", "waiting",
+        "clock", "commands", "configuration", "context", "files", "frontend", "journal", "locks", "logs",
+        "paths", "signals", "stored_file", "waiting",
     },
     "core": {
-        "app", "catalogue", "manifest", "names", "policy", "restore_template", "retention", "schedule",
-        "states", "template_text", "vm", "xml_values",
+        "app", "catalogue", "choosing", "manifest", "modes", "names", "networks", "policy", "records",
+        "restore_template", "retention", "states", "template_text", "vm", "xml_values",
     },
-    "stories": {
-        "backup", "listing", "prune", "publish", "quiesce", "recover", "restore", "saving", "verify",
+    "steps": {
+        "cloud", "finishing", "images", "planning", "power", "publish", "reborn", "sagas", "saving", "source",
+        "status", "temporaries", "undo", "verifying",
     },
-    "actions": {"cli/", "hooks/", "market/", "__main__"},
+    "stories": {"backup", "listing", "recover", "restore"},
+    "actions": {"cli/"},
 }  # fmt: skip
 ORDER = list(LAYERS)
 
