@@ -94,8 +94,8 @@ def start(directory: Path, disks: Sequence[GuestDisk], records_per_second: float
         raise GuestError(f"a guest is already running in {directory}")
     directory.mkdir(parents=True, exist_ok=True)
     configuration = _configuration(disks)
-    counters = [disk.counter or 0 for disk in inspect(_usable(disks)).disks]
-    configuration.update(first=max(counters, default=0) + 1, interval_s=1 / records_per_second)
+    first = _last_counter(configuration) + 1
+    configuration.update(first=first, interval_s=1 / records_per_second)
     _write_configuration(directory, configuration)
     (directory / STATE).unlink(missing_ok=True)
     guest = _spawn(directory)
@@ -190,6 +190,15 @@ def _placed(disk: GuestDisk) -> dict[str, Any]:
     extents = qcow2.writable_extents(disk.path, disk.format, size - length, length)
     places = [[extent.start, extent.offset, extent.length] for extent in extents]
     return {"path": str(disk.path.absolute()), "format": disk.format, "extents": places}
+
+
+def _last_counter(configuration: dict[str, Any]) -> int:
+    counters = [0]
+    for disk in configuration["disks"]:
+        extents = [qcow2.Extent(*place) for place in disk["extents"]]
+        area = qcow2.read_extents(Path(disk["path"]), extents)
+        counters.append(guest_records.examine(area).counter or 0)
+    return max(counters)
 
 
 def _size(disk: GuestDisk) -> int:

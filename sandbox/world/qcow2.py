@@ -71,6 +71,16 @@ def read(path: Path, format: str, start: int, length: int) -> bytes:
         return flat.read_bytes()
 
 
+def read_extents(path: Path, extents: list[Extent]) -> bytes:
+    """Return the bytes that lie at places found by writable_extents()."""
+    with open(path, "rb") as stream:
+        parts = []
+        for extent in extents:
+            stream.seek(extent.offset)
+            parts.append(stream.read(extent.length))
+    return b"".join(parts)
+
+
 def _allocated(path: Path, start: int, length: int) -> list[Extent]:
     """Return the range's places in this very file, or nothing where any of it is elsewhere or a hole."""
     arguments = [f"--start-offset={start}", f"--max-length={length}", "--output=json", "-f", "qcow2"]
