@@ -113,7 +113,7 @@ def _save_in_mode(context: Context, plan: Plan, book: Journal, name: str, mode: 
     saving.add_disks(context, template_id, saved.images)
     if step is not None:
         context.log.info("Powering on VM")
-        power.start(context, machine.vm_id, mode.rest)
+        power.resume(context, book, step, mode.rest)
         book.end(step)
         saved.down_s = clock.monotonic() - began
         context.log.info("VM was down for %s", units.duration_in_words(saved.down_s))
@@ -171,7 +171,7 @@ def _give_to_owner(context: Context, plan: Plan, point: RestorePoint) -> None:
         return
     for app_id in point.app_ids:
         try:
-            context.front_end.call("one.marketapp.chown", app_id, plan.machine.uid, plan.machine.gid)
+            context.front_end.repeat("one.marketapp.chown", app_id, plan.machine.uid, plan.machine.gid)
         except errors.CallRefused as error:
             context.log.warning("App %s stays ours, it could not be given to the VM's owner: %s", app_id, error)
 

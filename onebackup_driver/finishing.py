@@ -62,7 +62,7 @@ def _still_there(context: Context, vm_id: int) -> Optional[VirtualMachine]:
 
 def _record(context: Context, machine: VirtualMachine, point: RestorePoint) -> None:
     text = records.backup_section(machine.backup, point.app_ids, clock.now(), point.vm_app.marketplace_id)
-    context.front_end.call("one.vm.update", machine.vm_id, text, 1)
+    context.front_end.repeat("one.vm.update", machine.vm_id, text, 1)
 
 
 def _retain(context: Context, point: RestorePoint, keep: bool, vm_uid: int) -> list[str]:
@@ -85,7 +85,7 @@ def _delete(context: Context, old: RestorePoint) -> None:
 
 def _mark_kept(context: Context, old: RestorePoint) -> None:
     text = template_text.render([("ONEBACKUP", {**old.vm_app.tags, "KEEP": "YES"})])
-    context.front_end.call("one.marketapp.update", old.backup_id, text, 1)
+    context.front_end.repeat("one.marketapp.update", old.backup_id, text, 1)
 
 
 def _say_ok(context: Context, journal: Journal, point: RestorePoint, leftovers: list[str]) -> None:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 _REFUSALS = {256: errors.AuthenticationFailed, 512: errors.NotAuthorized, 1024: errors.NoSuchObject}
 _RETRY_PAUSE_S = 0.5
+#: A front-end that has never answered is more likely misspelt than restarting.
+_FIRST_PATIENCE_S = 3.0
 
 
 class FrontEnd:
@@ -29,6 +31,7 @@ class FrontEnd:
         self.endpoint = endpoint
         self._call_timeout_s = call_timeout_s
         self._patience_s = patience_s
+        self._reached = False
         self._server = _pyone_server(endpoint, session, call_timeout_s)
 
     def call(self, method: str, *arguments: Any) -> Any:
@@ -37,6 +40,10 @@ class FrontEnd:
         Tried again only while it was certainly not sent. Raises CallRefused, Unreachable or OutcomeUnknown.
         """
         return self._patiently(method, arguments, errors.Unreachable)
+
+    def repeat(self, method: str, *arguments: Any) -> Any:
+        """Execute a change that may as well be executed twice (an update, a chmod, a delete): tried again like a read."""
+        return self.read(method, *arguments)
 
     def read(self, method: str, *arguments: Any) -> Any:
         """Execute a call that changes nothing: tried again until the front-end answers or patience ends."""
@@ -55,10 +62,13 @@ class FrontEnd:
         return int(self.element("one.user.info", -1).findtext("ID", "-1"))
 
     def _patiently(self, method: str, arguments: tuple[Any, ...], again: Any) -> Any:
-        deadline = clock.monotonic() + self._patience_s
+        patience_s = self._patience_s if self._reached else min(self._patience_s, _FIRST_PATIENCE_S)
+        deadline = clock.monotonic() + patience_s
         while True:
             try:
-                return self._once(method, arguments)
+                value = self._once(method, arguments)
+                self._reached = True
+                return value
             except again:
                 if clock.monotonic() + _RETRY_PAUSE_S >= deadline:
                     raise
@@ -157,6 +167,8 @@ def _value(method: str, answer: Any) -> Any:
     if answer[0]:
         return answer[1]
     message, code = str(answer[1]), int(answer[2])
+    if code == 256:
+        message += " Check user and password in the file ONE_AUTH names, or ~/.one/one_auth"
     object_id: Optional[int] = answer[3] if len(answer) > 3 and isinstance(answer[3], int) else None
     raise _REFUSALS.get(code, errors.CallRefused)(method, message, code, object_id)
 

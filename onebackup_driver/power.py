@@ -7,10 +7,11 @@ state is watched, and right after the call the old state may still be shown (rec
 
 from __future__ import annotations
 
-from typing import Any, Optional
+from typing import Optional
 
 from onebackup_driver import clock, cloud, errors, states, waiting
 from onebackup_driver.context import Context
+from onebackup_driver.journal import Journal, Step
 from onebackup_driver.modes import Mode
 from onebackup_driver.vm import VirtualMachine
 
@@ -33,26 +34,41 @@ def bring_down(context: Context, machine: VirtualMachine, mode: Mode) -> None:
     waiting.until(watch.look, context.timeouts.power_off_s, f"VM {machine.vm_id} did not {mode.action}", _PAUSE_S)
 
 
-def give_back(context: Context, facts: dict[str, Any]) -> None:
+def give_back(context: Context, book: Journal, step: Step) -> None:
     """Undo of `bring_down`, also long after: the VM runs again, or somebody else decided otherwise meanwhile.
 
-    `facts`: vm_id, action, history_sequence (as it was when we brought it down: it grows only when a VM is started).
-    Raises NeedsAttention when the VM cannot be started.
+    Facts of the step: vm_id, action, history_sequence (as it was when we brought it down) and attempts (how often we
+    resumed it: each may have made it grow by one). Raises NeedsAttention when the VM cannot be started.
     """
-    vm_id, sequence = int(facts["vm_id"]), int(facts["history_sequence"])
-    rest = states.SUSPENDED_STATE if facts["action"] == "suspend" else states.POWERED_OFF
+    vm_id = int(step.facts["vm_id"])
+    rest = states.SUSPENDED_STATE if step.facts["action"] == "suspend" else states.POWERED_OFF
     for attempt in range(1, _RESUME_ATTEMPTS + 1):
         machine = _settled(context, vm_id)
-        if machine is None or machine.state != rest or machine.history_sequence != sequence:
+        if machine is None or machine.state != rest or not _as_we_left_it(machine, step):
             _say_hands_off(context, vm_id, machine, rest)
             return
         try:
-            start(context, vm_id, rest)
+            resume(context, book, step, rest)
             return
         except (errors.Failed, errors.CallRefused) as error:
             if attempt == _RESUME_ATTEMPTS or isinstance(error, errors.NotAuthorized):
                 raise _left_down(vm_id, rest, error) from error
             context.log.warning("%s; trying again", error)
+
+
+def resume(context: Context, book: Journal, step: Step, rest: states.VmState) -> None:
+    """Start the VM that the step brought down; the attempt is journalled first."""
+    step.facts["attempts"] = int(step.facts.get("attempts", 0)) + 1
+    try:
+        book.save()
+    except OSError as error:  # a full disk must not keep a VM down
+        context.log.error("Cannot write the journal %s: %s", book.path, error)
+    start(context, int(step.facts["vm_id"]), rest)
+
+
+def _as_we_left_it(machine: VirtualMachine, step: Step) -> bool:
+    first = int(step.facts["history_sequence"])
+    return first <= machine.history_sequence <= first + int(step.facts.get("attempts", 0))
 
 
 def start(context: Context, vm_id: int, rest: states.VmState) -> None:
@@ -103,7 +119,7 @@ def _settled(context: Context, vm_id: int) -> Optional[VirtualMachine]:
 
     def look() -> Optional[VirtualMachine]:
         machine = cloud.machine(context, vm_id)
-        ours = (18, 6, *states.SAVING.values())
+        ours = (18, 6, 20, 21, *states.SAVING.values())
         return None if machine.state.state == states.ACTIVE and machine.state.lcm_state in ours else machine
 
     try:

@@ -101,7 +101,7 @@ def delete_app(context: Context, app_id: int) -> None:
             if cloud.one_app(context, app_id).state == states.APP_LOCKED:
                 return None
             context.log.info("Deleting appliance %s", app_id)
-            context.front_end.call("one.marketapp.delete", app_id)
+            context.front_end.repeat("one.marketapp.delete", app_id)
         except errors.NoSuchObject:
             pass
         return True

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Optional
+from typing import Optional
 
 from onebackup_driver import cloud, errors, networks, restore_template, states, template_text, waiting, xml_values
 from onebackup_driver import vm as vm_module
@@ -31,7 +31,7 @@ def drop_nics(context: Context, template_id: int) -> None:
     """Take the NICs out of a template whose text was not ours."""
     element = context.front_end.element("one.template.info", template_id)
     kept = [item for item in xml_values.attributes(element.find("TEMPLATE")) if item[0] not in ("NIC", "NIC_ALIAS")]
-    context.front_end.call("one.template.update", template_id, template_text.render(kept), 0)
+    context.front_end.repeat("one.template.update", template_id, template_text.render(kept), 0)
 
 
 def give_back_ownership(context: Context, source: Source, vm_id: int, template_id: int, made: list[int]) -> None:
@@ -39,13 +39,13 @@ def give_back_ownership(context: Context, source: Source, vm_id: int, template_i
     if source.machine is None:
         return
     uid, gid = source.machine.uid, source.machine.gid
-    context.front_end.call("one.vm.chmod", vm_id, *vm_module.permissions(source.machine.element))
+    context.front_end.repeat("one.vm.chmod", vm_id, *vm_module.permissions(source.machine.element))
     if (uid, gid) == (context.own_uid, _own_gid(context)):
         return
     objects = [("vm", vm_id), ("template", template_id), *(("image", image_id) for image_id in made)]
     for kind, object_id in objects:
         try:
-            context.front_end.call(f"one.{kind}.chown", object_id, uid, gid)
+            context.front_end.repeat(f"one.{kind}.chown", object_id, uid, gid)
         except errors.CallRefused as error:
             context.log.warning("%s %s stays ours, it cannot be given back to user %s: %s", kind, object_id, uid, error)
 
@@ -59,7 +59,7 @@ def made_from(context: Context, template_id: int) -> Optional[int]:
     return None
 
 
-def remove(context: Context, run: str, facts: dict[str, Any]) -> None:
+def remove(context: Context, run: str) -> None:
     """Undo of a restore: the VM made from the run's template is terminated and seen gone."""
     for template_id in cloud.made_by(context, "template", run):
         vm_id = made_from(context, template_id)

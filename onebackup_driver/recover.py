@@ -69,6 +69,11 @@ def _recover(context: Context, book: Journal) -> Recovered:
             )
     except (errors.FrontEndError, errors.Failed) as error:
         return Recovered(book.vm_id, f"VM {book.vm_id}: its run {book.run} cannot be finished: {error}", good=False)
+    if book.facts.get("released"):
+        book.close("done")
+        return Recovered(
+            book.vm_id, f"a restore had got as far as starting VM {book.facts.get('vm_id')}: left as it is"
+        )
     return _undo(context, book)
 
 

@@ -66,6 +66,7 @@ def _restore(context: Context, book: Journal, source: Source, datastore_id: int,
     book.note(vm_id=vm_id)
     reborn.give_back_ownership(context, source, vm_id, template_id, made)
     if request.start:
+        book.note(released=True)
         context.front_end.call("one.vm.action", "release", vm_id)
         if request.wait:
             _await_running(context, vm_id)

@@ -39,15 +39,15 @@ def _break_off(context: Context, book: Journal, error: BaseException, tell: bool
     context.log.critical("%s", error)
     problems = undo.everything(context, book)
     _close(context, book, "attention" if problems else "undone")
-    now = _state_now(context, book.vm_id)
+    now = f"VM {book.vm_id} is {_state(context, book.vm_id)}, " if book.kind == "backup" else ""
     if tell:
-        status.tell(context, book.vm_id, records.ERROR, f"{error}; {now}", RUN=book.run)
+        status.tell(context, book.vm_id, records.ERROR, f"{error}; {now}nothing older was lost", RUN=book.run)
     if problems:
         message = f"{error}; and this could not be undone: {'; '.join(map(str, problems))}"
         return errors.NeedsAttention(message, undo.command(problems))
     if isinstance(error, (errors.Error, OSError)):
         return errors.Failed(
-            f"{error}; {now}, everything this run made was removed, older restore points are untouched"
+            f"{error}; {now}everything this {book.kind} made was removed, restore points are untouched"
         )
     return None
 
@@ -59,8 +59,8 @@ def _close(context: Context, book: Journal, outcome: str) -> None:
         context.log.error("Cannot write the journal %s: %s", book.path, error)
 
 
-def _state_now(context: Context, vm_id: int) -> str:
+def _state(context: Context, vm_id: int) -> str:
     try:
-        return f"VM {vm_id} is {cloud.machine(context, vm_id).state}"
+        return str(cloud.machine(context, vm_id).state)
     except errors.Error:
-        return f"VM {vm_id} cannot be read"
+        return "not readable"

@@ -11,6 +11,6 @@ def tell(context: Context, vm_id: int, state: str, message: str, **more: str) ->
     """Write ONEBACKUP; a VM that cannot be written to (gone, locked) is only worth a warning."""
     text = records.status(state, message, clock.now(), **more)
     try:
-        context.front_end.call("one.vm.update", vm_id, text, 1)
+        context.front_end.repeat("one.vm.update", vm_id, text, 1)
     except errors.FrontEndError as error:
         context.log.warning("Cannot write ONEBACKUP of VM %s: %s", vm_id, error)

@@ -49,7 +49,7 @@ def _remove_image(context: Context, image_id: int) -> None:
 
 def _gone_is_fine(context: Context, method: str, *arguments: object) -> bool:
     try:
-        context.front_end.call(method, *arguments)
+        context.front_end.repeat(method, *arguments)
     except errors.NoSuchObject:
         pass
     return True

@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable
+from typing import Callable
 
 from onebackup_driver import errors, power, publish, reborn, temporaries
 from onebackup_driver.context import Context
-from onebackup_driver.journal import Journal
+from onebackup_driver.journal import Journal, Step
 
 
 def everything(context: Context, journal: Journal) -> list[Exception]:
@@ -17,7 +17,7 @@ def everything(context: Context, journal: Journal) -> list[Exception]:
         if step.ended:
             continue
         try:
-            _UNDO[step.kind](context, journal.run, step.facts)
+            _UNDO[step.kind](context, journal, step)
             step.ended = True
         except Exception as error:
             problems.append(error)
@@ -32,21 +32,21 @@ def command(problems: list[Exception]) -> str:
     return " && ".join(dict.fromkeys([*commands, "onebackup recover"]))
 
 
-def _power(context: Context, run: str, facts: dict[str, Any]) -> None:
-    power.give_back(context, facts)
+def _power(context: Context, journal: Journal, step: Step) -> None:
+    power.give_back(context, journal, step)
 
 
-def _temporaries(context: Context, run: str, facts: dict[str, Any]) -> None:
-    temporaries.remove(context, run)
+def _temporaries(context: Context, journal: Journal, step: Step) -> None:
+    temporaries.remove(context, journal.run)
 
 
-def _apps(context: Context, run: str, facts: dict[str, Any]) -> None:
-    publish.remove_apps(context, run)
+def _apps(context: Context, journal: Journal, step: Step) -> None:
+    publish.remove_apps(context, journal.run)
 
 
-def _restored(context: Context, run: str, facts: dict[str, Any]) -> None:
-    reborn.remove(context, run, facts)
-    temporaries.remove(context, run)
+def _restored(context: Context, journal: Journal, step: Step) -> None:
+    reborn.remove(context, journal.run)
+    temporaries.remove(context, journal.run)
 
 
 def _save(context: Context, journal: Journal) -> None:
@@ -56,7 +56,7 @@ def _save(context: Context, journal: Journal) -> None:
         context.log.error("Cannot write the journal %s: %s", journal.path, error)
 
 
-_UNDO: dict[str, Callable[[Context, str, dict[str, Any]], None]] = {
+_UNDO: dict[str, Callable[[Context, Journal, Step], None]] = {
     "power": _power,
     "temporaries": _temporaries,
     "apps": _apps,

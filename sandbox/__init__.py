@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An OpenNebula front-end emulator for development and demonstration. Never for production."""

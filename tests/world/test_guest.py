@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -103,6 +105,28 @@ def test_each_live_copy_is_consistent_in_itself(machine: Path, pair: list[GuestD
             assert evidence.intact
             seen.add(evidence.counters[0])
     assert len(seen) > 5, "the guest did not write meanwhile"
+
+
+@pytest.mark.parametrize("copy", ["live copy", "snapshot"])
+def test_copies_and_the_guest_s_writes_exclude_each_other(
+    machine: Path, pair: list[GuestDisk], tmp_path: Path, copy: str
+) -> None:
+    """Whoever holds a disk's lock keeps the guest from writing to it and a copy from reading it."""
+    guest.start(machine, pair, records_per_second=2000)
+    disk = pair[1]
+    with open(disk.path, "rb") as stream, ThreadPoolExecutor(1) as pool:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        before = disk.path.read_bytes()
+        if copy == "snapshot":
+            copied = pool.submit(disks.snapshot, disk.path, 0)
+        else:
+            copied = pool.submit(disks.live_save_as, disk.path, tmp_path / "copy", "qcow2")
+        time.sleep(0.2)
+        assert disk.path.read_bytes() == before, "the guest wrote while another held the lock"
+        assert not copied.done(), "the copy did not wait for the lock"
+        fcntl.flock(stream, fcntl.LOCK_UN)
+        copied.result(timeout=20)
+    goes_on(disk)
 
 
 def test_snapshot_under_a_running_guest_is_consistent_in_itself(
