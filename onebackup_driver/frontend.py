@@ -42,7 +42,7 @@ class FrontEnd:
         return self._patiently(method, arguments, errors.Unreachable)
 
     def repeat(self, method: str, *arguments: Any) -> Any:
-        """Execute a change that may as well be executed twice (an update, a chmod, a delete): tried again like a read."""
+        """Execute a change that may be executed twice (an update, a chmod, a delete): tried again like a read."""
         return self.read(method, *arguments)
 
     def read(self, method: str, *arguments: Any) -> Any:

@@ -88,9 +88,8 @@ def _undo(context: Context, book: Journal) -> Recovered:
         return Recovered(book.vm_id, message, good=False)
     if book.kind == "backup" and not book.facts.get("oneshot"):
         status.tell(context, book.vm_id, records.ERROR, "the backup was interrupted and has been undone", RUN=book.run)
-    return Recovered(
-        book.vm_id, f"VM {book.vm_id}: undid the {book.kind} of a process that died, {_state(context, book)}"
-    )
+    after = f", {_state(context, book)}" if book.kind == "backup" else ""
+    return Recovered(book.vm_id, f"VM {book.vm_id}: undid the {book.kind} of a process that died{after}")
 
 
 def _complete(context: Context, book: Journal) -> Optional[RestorePoint]:
