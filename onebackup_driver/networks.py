@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ipaddress
+from typing import Optional
 
 from lxml import etree
 
@@ -20,9 +21,45 @@ def obstacle(network: etree._Element, nic: Vector) -> str:
             return f"{ip} is in use by {holder}"
         if mac and xml_values.text(lease, "MAC").lower() == mac:
             return f"{mac} is in use by {holder}"
-    if ip and not any(_inside(ip, item) for item in network.iterfind("AR_POOL/AR")):
+    ranges = network.findall("AR_POOL/AR")
+    if ip and not any(_inside(ip, item) for item in ranges):
         return f"{ip} is in no address range of the network any more"
+    if mac and not ip and not any(_mac_inside(mac, item) for item in ranges):
+        return f"{mac} is in no address range of the network any more"
     return ""
+
+
+def request(nic: Vector) -> Vector:
+    """The NIC as oned takes it: with one of IP, IP6 and MAC at most (src/vnm/VirtualNetwork.cc nic_attribute); the
+    address range gives the others, the same as before unless it was changed (see `new_mac`)."""
+    kept = next((name for name in ("IP", "IP6", "MAC") if nic.get(name)), "")
+    return {key: value for key, value in nic.items() if key not in ("IP", "IP6", "MAC") or key == kept}
+
+
+def new_mac(network: etree._Element, nic: Vector) -> str:
+    """The MAC that comes with the NIC's IP when it is not the one it had; empty when it stays."""
+    ip, mac = nic.get("IP", ""), nic.get("MAC", "").lower()
+    for item in network.iterfind("AR_POOL/AR"):
+        first = _mac_number(xml_values.text(item, "MAC"))
+        if ip and mac and first is not None and _inside(ip, item):
+            index = int(ipaddress.IPv4Address(ip)) - int(ipaddress.IPv4Address(xml_values.text(item, "IP")))
+            found = ":".join(f"{byte:02x}" for byte in (first + index).to_bytes(6, "big"))
+            return "" if found == mac else found
+    return ""
+
+
+def _mac_inside(mac: str, address_range: etree._Element) -> bool:
+    first, wanted = _mac_number(xml_values.text(address_range, "MAC")), _mac_number(mac)
+    size = xml_values.number(address_range, "SIZE", 0)
+    return first is not None and wanted is not None and 0 <= wanted - first < size
+
+
+def _mac_number(mac: str) -> Optional[int]:
+    digits = mac.replace(":", "")
+    try:
+        return int(digits, 16) if len(digits) == 12 else None
+    except ValueError:
+        return None
 
 
 def _inside(ip: str, address_range: etree._Element) -> bool:

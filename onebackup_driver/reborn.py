@@ -151,6 +151,9 @@ def _nic(context: Context, nic: Vector, keep_ip: bool) -> Optional[Vector]:
     named = {key: value for key, value in nic.items() if key != "NETWORK"}
     reason = networks.obstacle(network, named) if keep_ip else "asked for with --no-ip"
     if not reason:
-        return named
+        new_mac = networks.new_mac(network, named)
+        if new_mac:
+            context.log.warning("%s gets the MAC %s: its range has changed", nic.get("NAME", "A NIC"), new_mac)
+        return networks.request(named)
     context.log.warning("%s gets a new address: %s", nic.get("NAME", "A NIC"), reason)
     return restore_template.without_addresses(named)
