@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The scheduler: gives PENDING VMs a host, lets CLONING ones go on when their images are there."""
+
+from __future__ import annotations
+
+from typing import Optional
+
+from sandbox.core.front import Front
+from sandbox.core.record import Record
+from sandbox.core.template import Template
+from sandbox.machines import vm_run, vm_states
+from sandbox.objects import hosts_xml, images, infrastructure, vm_disks, vm_nics, vms
+
+
+def run(front: Front) -> None:
+    """Loops until the front-end stops."""
+    while not front.stopping.wait(front.settings.seconds("schedule") + front.faults.extra_seconds("schedule")):
+        with front.transaction():
+            for vm in front.all("vm"):
+                if vm["state"] == vm_states.CLONING:
+                    _check_images(front, vm)
+                elif vm["state"] == vm_states.PENDING:
+                    _deploy(front, vm)
+
+
+def _check_images(front: Front, vm: Record) -> None:
+    found = [front.find("image", int(disk["IMAGE_ID"])) for disk in vm_disks.of(vm) if disk.get("IMAGE_ID")]
+    if any(image is None or image["state"] == images.ERROR for image in found):
+        vm_run.set_error(vm, "Error attaching image to the VM")
+        vm_states.set_state(front, vm, vm_states.CLONING_FAILURE)
+    elif not vms.waits_for_images(front, vm):
+        for disk, image in zip([disk for disk in vm_disks.of(vm) if disk.get("IMAGE_ID")], found):
+            if image is not None:
+                disk.update({"SOURCE": image["source"], "FORMAT": image["format"], "DRIVER": image["format"],
+                             "IMAGE_STATE": str(image["state"])})
+        vm_states.set_state(front, vm, vm_states.HOLD if vm["hold"] else vm_states.PENDING)
+
+
+def _deploy(front: Front, vm: Record) -> None:
+    host = _host_for(front, vm)
+    if host is None or not _lease_automatic(front, vm):
+        _say(vm, "No hosts enabled to run VMs" if host is None else "Cannot assign networks")
+        front.save(vm)
+        return
+    vm_run.deploy(front, vm, host)
+
+
+def _say(vm: Record, message: str) -> None:
+    template = Template(vm["user_template"])
+    template.set("SCHED_MESSAGE", message)
+    vm["user_template"] = template.items
+
+
+def _host_for(front: Front, vm: Record) -> Optional[Record]:
+    """The enabled host with the fewest VMs; of SCHED_REQUIREMENTS only ID= and HYPERVISOR= are understood."""
+    wanted = next((str(value) for name, value in vm["user_template"] if name == "SCHED_REQUIREMENTS"), "")
+    hosts = [host for host in front.all("host") if host["state"] == infrastructure.MONITORED and _fits(host, wanted)]
+    return min(hosts, key=lambda host: (len(hosts_xml.vms_on(front, host.id)), host.id), default=None)
+
+
+def _fits(host: Record, wanted: str) -> bool:
+    text = wanted.replace(" ", "").replace('"', "")
+    if text.startswith("ID="):
+        return text[3:] == str(host.id)
+    if text.startswith("HYPERVISOR="):
+        return bool(text[11:] == host["vm_mad"])
+    return True
+
+
+def _lease_automatic(front: Front, vm: Record) -> bool:
+    for nic in vm.template.vectors("NIC"):
+        automatic = nic.get("NETWORK_MODE", "").upper() == "AUTO" and "NETWORK_ID" not in nic
+        if automatic and not any(_try(front, vm, nic, network) for network in front.all("vn")):
+            return False
+    return True
+
+
+def _try(front: Front, vm: Record, nic: dict[str, str], network: Record) -> bool:
+    try:
+        vm_nics.lease(front, vm, nic, network)
+        return True
+    except vm_nics.NicProblem:
+        return False
