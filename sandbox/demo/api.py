@@ -47,7 +47,7 @@ class Api:
         body = json.dumps({"command": "vm_disk", "vm": vm, "disk": disk}).encode()
         url = self.endpoint.replace("/RPC2", "/control")
         with urllib.request.urlopen(urllib.request.Request(url, body), timeout=TIMEOUT_S) as answer:
-            return Path(json.load(answer)["path"])
+            return Path(json.load(answer))
 
     def wait_for_vm(self, vm: int, state: tuple[str, str]) -> None:
         wait(f"VM {vm} to be in state {'/'.join(state)}", lambda: self.vm_state(vm) == state)

@@ -44,10 +44,12 @@ def read_app(app: ElementTree.Element, place: Place) -> Stored:
     return Stored(int(text(app, "ID")), GuestDisk(path, format), proof.content(path, format))
 
 
-def require_clean(stored: list[Stored]) -> None:
+def require_clean(stored: list[Stored]) -> int:
+    """The last record on all disks of a restore point; NotProven unless they are one clean state."""
     evidence = guest.inspect([disk.disk for disk in stored])
     if not evidence.consistent:
         raise NotProven(f"the saved disks are not one clean state: records {evidence.counters}")
+    return evidence.counters[0] or 0
 
 
 def compare(front_end: Api, original: Machine, stored: list[Stored], restored: int) -> None:
@@ -57,7 +59,7 @@ def compare(front_end: Api, original: Machine, stored: list[Stored], restored: i
     disks = [disk for disk in disks if disk.findtext("IMAGE_ID")]
     if len(disks) != len(stored):
         raise NotProven(f"VM {restored} has {len(disks)} image disks instead of {len(stored)}")
-    print(f"{'disk':6} {'size':>6}  {'sha256 when destroyed':24} {'sha256 as restored':24} last record")
+    print(f"{'disk':6} {'size':>6}  {'sha256 as stored':24} {'sha256 as restored':24} last record")
     images = []
     for plan, disk, before, first in zip(DISKS, disks, stored, original.originals):
         image = restored_image(front_end, int(text(disk, "IMAGE_ID")))

@@ -116,13 +116,16 @@ def destroy(front_end: Api, machine: Machine) -> None:
 
 
 def start_again(front_end: Api, vm: int, counter: int) -> None:
-    if front_end.vm_state(vm) == api.HOLD:
-        front_end.call("one.vm.action", "release", vm)
-    else:
-        front_end.call("one.vm.action", "resume", vm)
+    """Release a VM from HOLD; its guest must go on behind the last record of the restore point."""
+    front_end.call("one.vm.action", "release", vm)
+    prove_going_on(front_end, vm, counter)
+
+
+def prove_going_on(front_end: Api, vm: int, counter: int) -> None:
+    """The VM runs, and its guest writes on behind record `counter`."""
     front_end.wait_for_vm(vm, api.RUNNING)
     wait_for_guest(front_end, vm, beyond=counter)
-    print(f"VM {vm} runs; its guest has gone on from record {counter} to {max(counters(front_end, vm))}")
+    print(f"VM {vm} is RUNNING; its guest has gone on from record {counter} to {max(counters(front_end, vm))}.")
 
 
 def wait_for_guest(front_end: Api, vm: int, beyond: int) -> None:

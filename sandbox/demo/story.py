@@ -12,7 +12,6 @@ from sandbox.demo import comparison, keeper, machine
 from sandbox.demo.api import Api, Refused
 from sandbox.demo.comparison import NotProven
 from sandbox.demo.keeper import Place
-from sandbox.world import guest
 
 
 def tell(state: Path, version: str, keep: bool) -> int:
@@ -41,7 +40,8 @@ def play(place: Place, state: Path, version: str) -> None:
 
     onebackup(place, state, "backup", str(original.vm), "-v")
     stored = comparison.read_restore_point(front_end, place, original.vm)
-    comparison.require_clean(stored)
+    counter = comparison.require_clean(stored)
+    machine.prove_going_on(front_end, original.vm, counter)
 
     heading("The VM and its images are destroyed")
     machine.destroy(front_end, original)
@@ -50,7 +50,6 @@ def play(place: Place, state: Path, version: str) -> None:
     restored = restored_vm(output)
     heading("The proof")
     comparison.compare(front_end, original, stored, restored)
-    counter = guest.inspect([disk.disk for disk in stored]).counters[0] or 0
     machine.start_again(front_end, restored, counter)
     print(
         f"\nPROVED: all {len(stored)} disks of VM {original.vm} came back byte for byte as VM {restored}, "
