@@ -52,7 +52,7 @@ def play(place: Place, state: Path, version: str) -> None:
     comparison.compare(front_end, original, stored, restored)
     machine.start_again(front_end, restored, counter)
     print(
-        f"\nPROVED: all {len(stored)} disks of VM {original.vm} came back byte for byte as VM {restored}, "
+        f"\nPROVED: each of the {len(stored)} disks of VM {original.vm} came back byte for byte as VM {restored}, "
         "shut down cleanly, all from the same moment, and its guest has gone on from there.",
         flush=True,
     )

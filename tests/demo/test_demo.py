@@ -46,7 +46,7 @@ def test_a_proven_restore_and_a_sandbox_that_is_kept(tmp_path: Path) -> None:
         assert completed.stderr == ""
         assert "VM was down for" in completed.stdout
         (proved,) = [line for line in completed.stdout.splitlines() if line.startswith("PROVED: ")]
-        assert "all 2 disks of VM 0 came back byte for byte as VM 1" in proved
+        assert "each of the 2 disks of VM 0 came back byte for byte as VM 1" in proved
         place = json.loads((tmp_path / ".demo" / "ready.json").read_text())
         assert f"export ONE_XMLRPC={place['endpoint']}" in completed.stdout
         assert answers(place["endpoint"]) and answers(place["market_url"])
