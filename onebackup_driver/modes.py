@@ -32,13 +32,8 @@ def candidates(machine: VirtualMachine, wanted: tuple[str, ...], disks: list[Dis
     A VM that is already at rest is saved as it lies, whatever the mode.
     """
     if machine.state in states.AT_REST:
-        kind = (
-            "OFF"
-            if machine.state == states.POWERED_OFF
-            else "CRASH"
-            if machine.state == states.SUSPENDED_STATE
-            else "OFF"
-        )
+        # Stopping keeps the guest's memory too: its disks were never shut down.
+        kind = "CRASH" if machine.state in (states.SUSPENDED_STATE, states.STOPPED_STATE) else "OFF"
         return [Mode(str(machine.state), "", machine.state, kind)]
     if machine.state != states.RUNNING:
         raise errors.Refused(

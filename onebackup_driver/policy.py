@@ -15,6 +15,8 @@ from onebackup_driver.site_rules import Configuration
 from onebackup_driver.xml_values import Vector
 
 MODES = ("POWEROFF", "SUSPEND", "LIVE")
+#: XML-RPC has no larger number.
+_LARGEST = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ def read(
         if marketplace_id is None
         else marketplace_id,
         last_backup_time=max(0, xml_values.whole_number(section.get("LAST_BACKUP_TIME", "")) or 0),
-        modes=_modes(vm_id, modes or section.get("MODE", "") or site.mode),
+        modes=_modes(vm_id, "--mode", modes) if modes else _own_modes(vm_id, section, site),
         excluded_disks=_excluded(vm_id, section),
     )
 
@@ -104,18 +106,23 @@ def _required(vm_id: int, section: Vector, key: str, meaning: str) -> int:
     if not value:
         raise errors.Refused(f"BACKUP of VM {vm_id} has no {key} ({meaning}); set it with: onevm update {vm_id}")
     number = xml_values.whole_number(value)
-    if number is None or number < 0:
+    if number is None or not 0 <= number <= _LARGEST:
         raise errors.Refused(f"BACKUP/{key} of VM {vm_id} is {value[:60]!r}; it must be {meaning}")
     return number
 
 
-def _modes(vm_id: int, text: str) -> tuple[str, ...]:
+def _own_modes(vm_id: int, section: Vector, site: Configuration) -> tuple[str, ...]:
+    if section.get("MODE", "").strip():
+        return _modes(vm_id, "BACKUP/MODE", section["MODE"])
+    return _modes(vm_id, "mode of onebackup.yaml", site.mode)
+
+
+def _modes(vm_id: int, place: str, text: str) -> tuple[str, ...]:
     modes = tuple(item.strip().upper() for item in text.split(","))
     for mode in modes:
         if mode not in MODES:
-            raise errors.Refused(
-                f"mode {mode[:40]!r} for VM {vm_id} is unknown; it is one or more of {', '.join(MODES)}"
-            )
+            known = ", ".join(MODES)
+            raise errors.Refused(f"{place} {mode[:40]!r} for VM {vm_id} is unknown; it is one or more of {known}")
     return modes
 
 

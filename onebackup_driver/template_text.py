@@ -32,8 +32,8 @@ def render(attributes: Iterable[Attribute]) -> str:
 
 
 def clean(value: str) -> str:
-    """The value without what OpenNebula cannot store."""
-    return _NOT_XML.sub("", value).replace("]]>", "]] >")
+    """The value without what OpenNebula cannot store, and with the line ends that XML readers make of all others."""
+    return _NOT_XML.sub("", value.replace("\r\n", "\n").replace("\r", "\n")).replace("]]>", "]] >")
 
 
 def one_line(value: str, length: int = 400) -> str:
