@@ -107,6 +107,7 @@ environment_works() { [[ -x $VENV/bin/python ]] && "$VENV/bin/python" -m pip --v
 missing_packages() { # missing_packages demo|test: one Debian package a line
     has "$PYTHON" || say python3
     environment_works || "$PYTHON" -c 'import ensurepip, venv' >/dev/null 2>&1 || say python3-venv
+    has curl || say curl
     has_all qemu-img qemu-io qemu-nbd || say qemu-utils
     has nginx || has apache2 || say nginx-light
     [[ $1 == test ]] || return 0
