@@ -3,15 +3,18 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from onebackup_driver import errors
-from onebackup_driver.site_rules import Configuration, Timeouts
+from onebackup_driver.site_rules import MODES, Configuration, Timeouts
 
+_NOTHING = "tag:yaml.org,2002:null"
+_LONGEST = 2**31 - 1
+_MAY_BE_ZERO = ("time_budget_minutes", "jitter_minutes")
 _CHOICES = {"verify": ("length", "checksum"), "app_owner": ("oneadmin", "vm_owner")}
 
 
@@ -32,7 +35,7 @@ def parse(text: str, where: str) -> Configuration:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.YAMLError as error:
         raise errors.UsageError(f"{where}: not valid YAML: {' '.join(str(error).split())}") from error
-    if node is None:
+    if node is None or node.tag == _NOTHING:
         return Configuration()
     filled: Configuration = _fill(Configuration, node, where)
     return filled
@@ -46,18 +49,23 @@ def _fill(kind: type, node: yaml.Node, where: str, prefix: str = "") -> Any:
     defaults = {item.name: getattr(kind(), item.name) for item in fields(kind)}
     values: dict[str, Any] = {}
     for key_node, value_node in node.value:
-        key, line = key_node.value, key_node.start_mark.line + 1
+        key, line = str(key_node.value), key_node.start_mark.line + 1
         place = f"{where} line {line}: {prefix}{key}"
         if key not in defaults:
             raise errors.UsageError(f"{place} is not an option of onebackup (options: {', '.join(sorted(defaults))})")
+        if key in values:
+            raise errors.UsageError(f"{place} is there twice")
         values[key] = _value(key, defaults[key], value_node, where, place)
     return kind(**values)
 
 
 def _value(key: str, default: Any, node: yaml.Node, where: str, place: str) -> Any:
-    if isinstance(default, Timeouts):
-        return _fill(Timeouts, node, where, "timeouts.")
-    value = yaml.SafeLoader("").construct_object(node, deep=True)
+    if is_dataclass(default):
+        return _fill(type(default), node, where, f"{key}.")
+    try:
+        value = yaml.SafeLoader("").construct_object(node, deep=True)
+    except yaml.YAMLError as error:
+        raise errors.UsageError(f"{place} has an unusable value: {' '.join(str(error).split())}") from error
     problem = _problem(key, default, value)
     if problem:
         raise errors.UsageError(f"{place} {problem}, not {value!r}")
@@ -67,15 +75,34 @@ def _value(key: str, default: Any, node: yaml.Node, where: str, place: str) -> A
 def _problem(key: str, default: Any, value: Any) -> str:
     if key in _CHOICES:
         return "" if value in _CHOICES[key] else f"must be one of {', '.join(_CHOICES[key])}"
+    if key == "mode":
+        modes = value.upper().replace(" ", "").split(",") if isinstance(value, str) else [""]
+        return "" if set(modes) <= set(MODES) else f"must be one or more of {', '.join(MODES)}, with commas"
+    if key == "state_directory":
+        good = isinstance(value, str) and (not value or value.startswith("/"))
+        return "" if good else "must be text, an absolute path"
     if isinstance(default, list):
         item_type = int if key == "allowed_marketplaces" else str
         good = isinstance(value, list) and all(type(item) is item_type for item in value)
         return "" if good else f"must be a list of {'ids' if item_type is int else 'names'}"
     if isinstance(default, (int, float)):
-        good = type(value) in (int, float) and value > 0
-        return (
-            ""
-            if good and (isinstance(default, float) or type(value) is int or key.endswith("_s"))
-            else "must be a number above 0"
-        )
-    return "" if isinstance(value, str) else "must be text"
+        return _number_problem(key, default, value)
+    return _text_problem(key, value) if isinstance(value, str) else "must be text"
+
+
+def _number_problem(key: str, default: float, value: Any) -> str:
+    kinds = (int, float) if isinstance(default, float) else (int,)
+    if key in _MAY_BE_ZERO:
+        return "" if type(value) in kinds and value >= 0 else "must be a number, 0 or above"
+    return "" if type(value) in kinds and value > 0 else "must be a number above 0"
+
+
+def _text_problem(key: str, value: str) -> str:
+    try:
+        if key == "window":
+            window.parse(value)
+        elif key == "time_zone":
+            window.parse("", value)
+    except window.Bad as error:
+        return f"must be one, or empty: {error}"
+    return ""

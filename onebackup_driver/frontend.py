@@ -8,6 +8,7 @@ costs five times the CPU and loses the order of attributes. Every call has a dea
 
 from __future__ import annotations
 
+import re
 import xmlrpc.client
 from typing import TYPE_CHECKING, Any, Callable, Optional
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     import requests
 
 _REFUSALS = {256: errors.AuthenticationFailed, 512: errors.NotAuthorized, 1024: errors.NoSuchObject}
+#: What the operating system said, deep inside what urllib3 makes of it.
+_SYSTEM_REASON = re.compile(r"\[Errno -?\d+\] ([A-Za-z ]+)")
 _RETRY_PAUSE_S = 0.5
 #: A front-end that has never answered is more likely misspelt than restarting.
 _FIRST_PATIENCE_S = 3.0
@@ -174,4 +177,6 @@ def _value(method: str, answer: Any) -> Any:
 
 
 def _short(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200]
+    text = " ".join(str(error).split())
+    reason = _SYSTEM_REASON.search(text)
+    return reason.group(1) if reason else text[:160]

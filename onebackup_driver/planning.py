@@ -13,6 +13,7 @@ from onebackup_driver.vm import CDROM, IMAGE, Disk, VirtualMachine
 
 #: one.*.lock levels (USE 1, MANAGE 2) that keep us from powering off, saving and updating a VM.
 _LOCK_BLOCKS = (1, 2, 3)
+_HOW = {"poweroff": "power it off, start it again, and meanwhile", "suspend": "suspend it, resume it, and meanwhile"}
 
 
 @dataclass(frozen=True)
@@ -76,11 +77,12 @@ def goes_on(plan: Plan) -> bool:
 def in_words(plan: Plan) -> list[str]:
     """What carrying the plan out would do, line by line."""
     machine, mode = plan.machine, plan.modes[0]
-    how = f"{mode.action} it, save" if mode.action else f"as it is ({mode.name}), save"
-    lines = [f"VM {machine.vm_id} ({machine.name}) is {machine.state}; due: {plan.due.reason}"]
+    how = _HOW.get(mode.action, f"leave it as it is ({mode.name}) and")
+    due = "due" if plan.due.due else "not due, but asked for"
+    lines = [f"VM {machine.vm_id} ({machine.name}) is {machine.state}; {due}: {plan.due.reason}"]
     lines += [f"  {reason}" for reason in mode.passed_over]
     lines.append(
-        f"would {how} {len(plan.disks)} disk(s): {', '.join(str(disk.disk_id) for disk in plan.disks) or 'none'}"
+        f"would {how} save {len(plan.disks)} disk(s): {', '.join(str(disk.disk_id) for disk in plan.disks) or 'none'}"
     )
     lines += [f"would not save disk {disk_id}: {reason}" for disk_id, reason in plan.not_saved.items()]
     lines.append(f"would import them into marketplace {plan.marketplace.marketplace_id} ({plan.marketplace.name})")

@@ -11,10 +11,9 @@ from typing import Optional
 
 from onebackup_driver import errors, xml_values
 from onebackup_driver.app import Marketplace
-from onebackup_driver.site_rules import Configuration
+from onebackup_driver.site_rules import MODES, Configuration
 from onebackup_driver.xml_values import Vector
 
-MODES = ("POWEROFF", "SUSPEND", "LIVE")
 #: XML-RPC has no larger number.
 _LARGEST = 2**31 - 1
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+#: How a running VM's disks can be saved (docs/attributes.md, MODE).
+MODES = ("POWEROFF", "SUSPEND", "LIVE")
+
 
 @dataclass(frozen=True)
 class Timeouts:
@@ -22,6 +25,24 @@ class Timeouts:
 
 
 @dataclass(frozen=True)
+class Limits:
+    """How many backups the timer has under way at once."""
+
+    total: int = 4
+    per_host: int = 2
+    per_datastore: int = 2
+    per_marketplace: int = 4
+
+
+@dataclass(frozen=True)
+class Retry:
+    """When the timer tries a VM again whose backup failed: the pause doubles with each failure, up to `longest`."""
+
+    first_minutes: int = 15
+    longest_minutes: int = 360
+
+
+@dataclass(frozen=True)
 class Configuration:
     """The site's rules (see etc/onebackup.yaml for what each means)."""
 
@@ -33,3 +54,10 @@ class Configuration:
     verify: str = "checksum"
     app_owner: str = "oneadmin"
     timeouts: Timeouts = field(default_factory=Timeouts)
+    limits: Limits = field(default_factory=Limits)
+    window: str = ""
+    time_zone: str = ""
+    time_budget_minutes: int = 0
+    jitter_minutes: int = 0
+    retry: Retry = field(default_factory=Retry)
+    stray_grace_hours: int = 24

@@ -42,10 +42,9 @@ def of_vm(context: Context, vm_id: int, wanted: str) -> Source:
     """The restore point of a VM (`wanted`: its id or time; else the newest). The VM itself need not exist any more."""
     machine = _machine(context, vm_id)
     points = catalogue.build(cloud.apps(context), context.trusted_uids(-1 if machine is None else machine.uid))
-    try:
-        return _ours(choosing.choose(points, vm_id, wanted))
-    except errors.Refused as error:
-        raise errors.Refused(f"{error}{_stock_hint(machine)}") from error
+    if not catalogue.of_vm(points, vm_id):
+        raise errors.Refused(f"there is no restore point of VM {vm_id}{_stock_hint(machine)}")
+    return _ours(choosing.choose(points, vm_id, wanted))
 
 
 def of_app(context: Context, app_id: int) -> Source:

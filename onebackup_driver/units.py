@@ -19,8 +19,9 @@ def size_in_words(size_mb: float) -> str:
 
 def duration_in_words(seconds: float) -> str:
     """`4.23` -> `4.2 s`; `3700` -> `1 h 1 min`."""
-    if seconds < 60:
+    if round(seconds, 1) < 60:
         return f"{seconds:.1f} s"
+    seconds = max(seconds, 60)
     minutes = int(seconds // 60)
     if minutes < 60:
         return f"{minutes} min {int(seconds % 60)} s"
@@ -31,7 +32,10 @@ def duration_in_words(seconds: float) -> str:
 
 def local_time(seconds: int) -> str:
     """`1795401518` -> `2026-11-23 02:38:38`, in the local time zone."""
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
+    try:
+        return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
+    except (OverflowError, OSError, ValueError):
+        return f"second {seconds}"  # somebody's number, beyond every calendar
 
 
 def compact_time(seconds: int) -> str:

@@ -11,6 +11,9 @@ from onebackup_driver import errors, listing, units
 from onebackup_driver.catalogue import RestorePoint
 from onebackup_driver.cli import options
 
+#: A program that reads the table gets one line for each restore point.
+_WIDTH_IN_A_PIPE = 250
+
 
 def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command."""
@@ -37,12 +40,12 @@ def _print_table(points: list[RestorePoint]) -> None:
 
     table = Table(box=None, header_style="bold")
     for name in ("ID", "VM", "NAME", "TIME", "DISKS", "SIZE", "MODE", "MARKETPLACE", "STATE"):
-        table.add_column(name, justify="right" if name in ("ID", "VM", "DISKS", "SIZE") else "left", no_wrap=True)
+        right = name in ("ID", "VM", "DISKS", "SIZE")
+        table.add_column(name, justify="right" if right else "left", no_wrap=name != "STATE", overflow="fold")
     for point in points:
         table.add_row(*_row(point))
-    console = Console(markup=False, highlight=False)
-    width = console.width if sys.stdout.isatty() else 200
-    console.print(table, width=width)
+    width = None if sys.stdout.isatty() else _WIDTH_IN_A_PIPE
+    Console(markup=False, highlight=False, width=width).print(table)
 
 
 def _row(point: RestorePoint) -> list[str]:
