@@ -9,8 +9,8 @@ from typing import Any
 
 import yaml
 
-from onebackup_driver import errors
-from onebackup_driver.site_rules import MODES, Configuration, Timeouts
+from onebackup_driver import errors, window
+from onebackup_driver.site_rules import MODES, Configuration
 
 _NOTHING = "tag:yaml.org,2002:null"
 _LONGEST = 2**31 - 1
@@ -93,8 +93,8 @@ def _problem(key: str, default: Any, value: Any) -> str:
 def _number_problem(key: str, default: float, value: Any) -> str:
     kinds = (int, float) if isinstance(default, float) else (int,)
     if key in _MAY_BE_ZERO:
-        return "" if type(value) in kinds and value >= 0 else "must be a number, 0 or above"
-    return "" if type(value) in kinds and value > 0 else "must be a number above 0"
+        return "" if type(value) in kinds and 0 <= value <= _LONGEST else "must be a number, 0 or above"
+    return "" if type(value) in kinds and 0 < value <= _LONGEST else "must be a number above 0"
 
 
 def _text_problem(key: str, value: str) -> str:
