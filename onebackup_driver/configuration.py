@@ -91,7 +91,7 @@ def _problem(key: str, default: Any, value: Any) -> str:
 
 
 def _number_problem(key: str, default: float, value: Any) -> str:
-    kinds = (int, float) if isinstance(default, float) else (int,)
+    kinds = (int, float) if isinstance(default, float) or key.endswith("_s") else (int,)
     if key in _MAY_BE_ZERO:
         return "" if type(value) in kinds and 0 <= value <= _LONGEST else "must be a number, 0 or above"
     return "" if type(value) in kinds and 0 < value <= _LONGEST else "must be a number above 0"

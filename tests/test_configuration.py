@@ -118,3 +118,35 @@ def test_a_file_that_cannot_be_read_is_a_mistake(tmp_path: Path) -> None:
     damaged.write_bytes(b"mode: \xff\xfe\n")
     with pytest.raises(errors.UsageError, match=str(damaged)):
         configuration.load(damaged)
+
+
+def test_what_the_timer_reads() -> None:
+    text = """
+limits: {total: 8, per_host: 1}
+window: "22:00-06:00,12:00-13:00"
+time_zone: Europe/Madrid
+jitter_minutes: 0
+retry: {longest_minutes: 60}
+"""
+    read = configuration.parse(text, "x.yaml")
+    assert (read.limits.total, read.limits.per_host, read.limits.per_datastore) == (8, 1, 2)
+    assert (read.window, read.time_zone) == ("22:00-06:00,12:00-13:00", "Europe/Madrid")
+    assert (read.retry.first_minutes, read.retry.longest_minutes) == (15, 60)
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("mode: LIVE\nlimits:\n  per_hots: 3\n", ["line 3", "limits.per_hots", "is not an option", "per_host"]),
+        ("limits: 3\n", ["line 1", "limits", "'key: value' lines"]),
+        ("limits:\n  total: 0\n", ["line 2", "limits.total", "above 0"]),
+        ("retry:\n  first_minutes: 1.5\n", ["line 2", "retry.first_minutes", "1.5"]),
+        ("jitter_minutes: -1\n", ["line 1", "jitter_minutes", "0 or above"]),
+        ("window: 22-6\n", ["line 1", "window", "write it like 22:00-06:00", "'22-6'"]),
+        ("window: 12:30\n", ["line 1", "window", "must be text"]),
+        ("window: 06:00-06:00\n", ["line 1", "window", "is empty"]),
+        ("time_zone: Mars\n", ["line 1", "time_zone", "'Mars'", "Europe/Madrid"]),
+    ],
+)
+def test_a_mistake_in_what_the_timer_reads(text: str, words: list[str]) -> None:
+    test_a_mistake_is_one_line_that_names_its_place(text, words)

@@ -17,7 +17,7 @@ PACKAGE = "onebackup_driver"
 
 # Lowest first. A module may import its own layer and all layers below.
 LAYERS: dict[str, set[str]] = {
-    "foundation": {"", "errors", "site_rules", "units"},
+    "foundation": {"", "errors", "site_rules", "units", "window"},
     "edges": {
         "clock", "commands", "configuration", "context", "files", "frontend", "journal", "locks", "logs",
         "paths", "signals", "stored_file", "waiting",
