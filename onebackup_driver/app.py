@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from lxml import etree
 
@@ -38,12 +38,13 @@ class App:
 
 @dataclass(frozen=True)
 class Marketplace:
-    """One MARKETPLACE; `driver` is its MARKET_MAD."""
+    """One MARKETPLACE; `driver` is its MARKET_MAD, `attributes` its TEMPLATE (with keys: it is not printed)."""
 
     marketplace_id: int
     name: str
     driver: str
     enabled: bool
+    attributes: Vector = field(default_factory=dict, repr=False)
 
 
 def parse(element: etree._Element) -> App:
@@ -78,4 +79,5 @@ def parse_marketplace(element: etree._Element) -> Marketplace:
         name=xml_values.text(element, "NAME"),
         driver=xml_values.text(element, "MARKET_MAD"),
         enabled=xml_values.number(element, "STATE", states.MARKETPLACE_ENABLED) == states.MARKETPLACE_ENABLED,
+        attributes=xml_values.vector(element.find("TEMPLATE")),
     )

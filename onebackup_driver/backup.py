@@ -150,7 +150,7 @@ def _publish(context: Context, plan: Plan, book: Journal, name: str, saved: _Sav
     context.log.info("Waiting for image upload")
     disks = []
     for disk, app in zip(plan.disks, started):
-        ready = publish.await_upload(context, app, saved.images[disk.disk_id])
+        ready = publish.await_upload(context, app, saved.images[disk.disk_id], plan.marketplace)
         context.log.info("Verified app %s: %s, MD5 %s", ready.app_id, units.size_in_words(ready.size_mb), ready.md5)
         disks.append(publish.saved_disk(disk, ready))
     publish.vm_app(context, market, name, plan.version, _vm_tag(plan, book, saved), machine, disks)

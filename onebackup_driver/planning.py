@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Optional
 
-from onebackup_driver import clock, cloud, errors, modes, policy, states
+from onebackup_driver import clock, cloud, errors, modes, policy, s3_marketplace, states, verifying
 from onebackup_driver.app import Marketplace
 from onebackup_driver.context import Context
 from onebackup_driver.vm import CDROM, IMAGE, Disk, VirtualMachine
@@ -53,6 +53,9 @@ def make(context: Context, vm_id: int, request: Request) -> Plan:
     disks = tuple(disk for disk in machine.disks if disk.kind == IMAGE and disk.disk_id not in rules.excluded_disks)
     marketplace = cloud.marketplace(context, rules.marketplace_id)
     policy.check_marketplace(marketplace, context.configuration)
+    if marketplace.driver == "s3":
+        verifying.s3_access(context, marketplace)
+        s3_marketplace.check_sizes(marketplace, disks)
     return Plan(
         machine=machine,
         request=request,

@@ -45,7 +45,7 @@ def image_apps(
     return apps
 
 
-def await_upload(context: Context, started: app.App, image: etree._Element) -> app.App:
+def await_upload(context: Context, started: app.App, image: etree._Element, marketplace: app.Marketplace) -> app.App:
     """Wait until an app is READY and verify what was stored. Raises Failed."""
 
     def look() -> Optional[app.App]:
@@ -60,7 +60,7 @@ def await_upload(context: Context, started: app.App, image: etree._Element) -> a
         return now if now.state == states.APP_READY else None
 
     ready = waiting.until(look, context.timeouts.upload_s, f"the upload of app {started.app_id} did not end", 2.0)
-    verifying.stored(context, ready, image)
+    verifying.stored(context, ready, image, marketplace)
     return ready
 
 

@@ -53,6 +53,7 @@ class Configuration:
     mode: str = "POWEROFF"
     verify: str = "checksum"
     app_owner: str = "oneadmin"
+    s3_credentials_file: str = ""
     timeouts: Timeouts = field(default_factory=Timeouts)
     limits: Limits = field(default_factory=Limits)
     window: str = ""

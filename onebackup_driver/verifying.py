@@ -3,17 +3,20 @@
 
 from __future__ import annotations
 
+from typing import Optional
+
 from lxml import etree
 
-from onebackup_driver import errors, states, stored_file, xml_values
-from onebackup_driver.app import App
+from onebackup_driver import errors, s3_marketplace, states, stored_file, stored_object, xml_values
+from onebackup_driver.app import App, Marketplace
 from onebackup_driver.context import Context
+from onebackup_driver.stored_file import Stored
 
 
-def stored(context: Context, app: App, image: etree._Element) -> None:
+def stored(context: Context, app: App, image: etree._Element, marketplace: Marketplace) -> None:
     """Compare an uploaded app with the image it was made from. Raises Failed saying what differs.
 
-    Every marketplace: state, size, checksum and format. An http(s) marketplace: the stored file is fetched from where a
+    Every marketplace: state, size, checksum and format. An http(s) or s3 one: the stored file is fetched from where a
     restore would fetch it, and its length and (verify: checksum) MD5 are compared.
     """
     what = f"app {app.app_id} ({app.name})"
@@ -28,15 +31,33 @@ def stored(context: Context, app: App, image: etree._Element) -> None:
     image_format = xml_values.text(image, "FORMAT")
     if image_format and app.format != image_format:
         raise errors.Failed(f"{what} has the format {app.format}, the saved disk {image_format}")
-    if app.source.lower().startswith(("http://", "https://")):
-        _fetched(context, app, xml_values.text(image, "SOURCE"), what)
+    _compare(context, app, marketplace, xml_values.text(image, "SOURCE"), what)
 
 
-def _fetched(context: Context, app: App, image_path: str, what: str) -> None:
+def _compare(context: Context, app: App, marketplace: Marketplace, image_path: str, what: str) -> None:
     length = stored_file.local_length(image_path)
     with_checksum = context.configuration.verify == "checksum" or length is None
-    found = stored_file.fetch(app.source, with_checksum, context.timeouts.download_s)
+    found = _fetch(context, app, marketplace, with_checksum)
+    if found is None:
+        return
     if length is not None and found.length != length:
         raise errors.Failed(f"{what}: the marketplace holds {found.length} bytes, the saved disk has {length}")
     if found.md5 is not None and found.md5 != app.md5.lower():
         raise errors.Failed(f"{what}: the marketplace holds bytes with MD5 {found.md5}, saved was {app.md5}")
+
+
+def _fetch(context: Context, app: App, marketplace: Marketplace, with_checksum: bool) -> Optional[Stored]:
+    """What is stored; None where it cannot be fetched by us (another marketplace driver checks for itself)."""
+    timeout_s = context.timeouts.download_s
+    if app.source.lower().startswith(("http://", "https://")):
+        return stored_file.fetch(app.source, with_checksum, timeout_s)
+    place = s3_marketplace.bucket_and_key(app.source)
+    if place is None:
+        return None
+    return stored_object.fetch(s3_access(context, marketplace), *place, with_checksum, timeout_s)
+
+
+def s3_access(context: Context, marketplace: Marketplace) -> s3_marketplace.Access:
+    """Access to an s3 marketplace's bucket. Raises Refused or UsageError when there are no credentials."""
+    path = context.configuration.s3_credentials_file
+    return s3_marketplace.access(marketplace, *stored_object.site_credentials(path, marketplace.marketplace_id))

@@ -17,14 +17,14 @@ PACKAGE = "onebackup_driver"
 
 # Lowest first. A module may import its own layer and all layers below.
 LAYERS: dict[str, set[str]] = {
-    "foundation": {"", "errors", "site_rules", "units", "window"},
+    "foundation": {"", "errors", "s3_access", "site_rules", "units", "window"},
     "edges": {
         "clock", "commands", "configuration", "context", "files", "frontend", "journal", "locks", "logs",
-        "paths", "signals", "stored_file", "waiting",
+        "paths", "signals", "stored_file", "stored_object", "waiting",
     },
     "core": {
         "app", "catalogue", "choosing", "manifest", "modes", "names", "networks", "policy", "records",
-        "restore_template", "retention", "states", "template_text", "vm", "xml_values",
+        "restore_template", "retention", "s3_marketplace", "states", "template_text", "vm", "xml_values",
     },
     "steps": {
         "cloud", "finishing", "images", "planning", "power", "publish", "reborn", "sagas", "saving", "source",
