@@ -87,6 +87,11 @@ def _restore_point(vm_app: App, apps: dict[int, App]) -> RestorePoint:
     problems = [problem for saved, app in disks for problem in _disk_problems(saved, app)]
     if vm_app.state != states.APP_READY:
         problems.append(f"app {vm_app.app_id} is {states.app(vm_app.state)}")
+    if not disks:
+        problems.append(f"app {vm_app.app_id} names no disk")
+    found = vm_app.tags.get("FORMAT", "")
+    if found != manifest.FORMAT:
+        problems.append(f"app {vm_app.app_id} has the format {found!r}, this version reads {manifest.FORMAT}")
     return RestorePoint(vm_app, disks, tuple(problems))
 
 
