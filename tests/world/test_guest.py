@@ -114,7 +114,7 @@ def test_copies_and_the_guest_s_writes_exclude_each_other(
     """Whoever holds a disk's lock keeps the guest from writing to it and a copy from reading it."""
     guest.start(machine, pair, records_per_second=2000)
     disk = pair[1]
-    with open(disk.path, "rb") as stream, ThreadPoolExecutor(1) as pool:
+    with ThreadPoolExecutor(1) as pool, open(disk.path, "rb") as stream:  # unlocked before the pool waits
         fcntl.flock(stream, fcntl.LOCK_EX)
         before = disk.path.read_bytes()
         if copy == "snapshot":
