@@ -27,6 +27,15 @@ class Paths:
     def locks(self) -> Path:
         return self.state / "locks"
 
+    @property
+    def queue(self) -> Path:
+        return self.state / "queue"
+
+    @property
+    def log(self) -> Path:
+        """Where a worker that a hook started, and hooks that met a bug, write."""
+        return self.state / "hooks.log"
+
 
 def find(environment: Optional[Mapping[str, str]] = None) -> Paths:
     """The paths for this process: ONE_LOCATION, ONE_AUTH, ONE_XMLRPC, ONEBACKUP_CONFIG and HOME are honoured.

@@ -20,18 +20,18 @@ LAYERS: dict[str, set[str]] = {
     "foundation": {"", "errors", "s3_access", "site_rules", "units", "window"},
     "edges": {
         "clock", "commands", "configuration", "context", "files", "frontend", "journal", "locks", "logs",
-        "paths", "signals", "stored_file", "stored_object", "waiting",
+        "paths", "queue", "signals", "stored_file", "stored_object", "waiting", "worker", "xml_rpc",
     },
     "core": {
-        "app", "catalogue", "choosing", "manifest", "modes", "names", "networks", "policy", "records",
+        "app", "catalogue", "choosing", "manifest", "modes", "names", "networks", "policy", "pool_vm", "records",
         "restore_template", "retention", "s3_marketplace", "states", "template_text", "vm", "xml_values",
     },
     "steps": {
-        "cloud", "finishing", "images", "planning", "power", "publish", "reborn", "sagas", "saving", "source",
+        "cloud", "finishing", "images", "planning", "pool", "power", "publish", "reborn", "sagas", "saving", "source",
         "status", "temporaries", "undo", "verifying",
     },
     "stories": {"backup", "listing", "recover", "restore"},
-    "actions": {"cli/"},
+    "actions": {"cli/", "hooks/"},
 }  # fmt: skip
 ORDER = list(LAYERS)
 
