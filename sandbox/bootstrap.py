@@ -49,8 +49,9 @@ def populate(front: Front, password: str) -> None:
 
 
 def _default_security_group(front: Front) -> None:
-    rules = [("RULE", {"PROTOCOL": "ALL", "RULE_TYPE": kind}) for kind in ("OUTBOUND", "INBOUND")]
-    template = Template([("DESCRIPTION", "The default security group."), *rules])
+    template = Template([("DESCRIPTION", "The default security group.")])
+    for kind in ("OUTBOUND", "INBOUND"):
+        template.add("RULE", {"PROTOCOL": "ALL", "RULE_TYPE": kind})
     front.add(Record("secgroup", 0, "default", template=template))
 
 
@@ -59,7 +60,9 @@ def _datastores(front: Front) -> None:
     files_tm = "local" if front.settings.modern else "qcow2"
     for name, tm_mad, ds_mad, kind in (("system", "qcow2", "", "SYSTEM_DS"), ("default", "qcow2", "fs", "IMAGE_DS"),
                                        ("files", files_tm, "fs", "FILE_DS")):
-        template = Template([("TM_MAD", tm_mad), ("TYPE", kind)] + ([("DS_MAD", ds_mad)] if ds_mad else []))
+        template = Template([("TM_MAD", tm_mad), ("TYPE", kind)])
+        if ds_mad:
+            template.add("DS_MAD", ds_mad)
         datastores.make(front, SYSTEM, name, template)
     front.counters["datastore"] = 100
 

@@ -41,7 +41,8 @@ class Record:
 
     def numbers(self, key: str) -> list[int]:
         """A list of ids among the fields, created when missing."""
-        return self.fields.setdefault(key, [])
+        found: list[int] = self.fields.setdefault(key, [])
+        return found
 
     def dump(self) -> str:
         data = {key: value for key, value in self.__dict__.items() if key != "template"}

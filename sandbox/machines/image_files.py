@@ -15,8 +15,6 @@ from sandbox.objects import images
 from sandbox.world import datastore_drivers, disks
 from sandbox.world.errors import DriverFailed
 
-TYPE_OF = {images.OS: "OS", images.CDROM: "CDROM", images.DATABLOCK: "DATABLOCK"}
-
 
 def new_source(front: Front, image: Record) -> Path:
     """A new file name in the image's datastore, as oned's drivers make it (an MD5)."""
@@ -39,7 +37,7 @@ def register(front: Front, image: Record, market: Optional[Record]) -> None:
                lambda: _created(destination, size, format))
         return
     market_attributes = _attributes(market) if market is not None else {}
-    image_attributes = {**_attributes(image), "TYPE": images.type_name(image["type"])}
+    image_attributes = {**_attributes(image), "TYPE": str(image["type"])}
     path, location = image["path"], front.settings.state
     _start(front, image, destination, "download", "Error copying image in the datastore", lambda: _downloaded(
         path, destination, attributes, market_attributes, image_attributes, front.settings.version, location))

@@ -62,7 +62,7 @@ def _place(front: Front, vm: Record, host: Record, system: Record) -> None:
             disk.update({"DATASTORE": system.name, "DATASTORE_ID": "0", "TM_MAD": system["tm_mad"],
                          "CLUSTER_ID": ",".join(str(number) for number in system["clusters"]), "DISK_TYPE": "FILE",
                          "ALLOW_ORPHANS": system.template.get("ALLOW_ORPHANS", "FORMAT")})
-            disk["FORMAT"] = disk.get("FORMAT") if disk.get("FORMAT") in disks.FORMATS else "raw"
+            disk["FORMAT"] = disk["FORMAT"] if disk.get("FORMAT") in disks.FORMATS else "raw"
             disk["DRIVER"] = disk["FORMAT"]
             if front.settings.modern:
                 disk["PERSISTENT_SNAPSHOTS"] = "YES"
@@ -220,6 +220,8 @@ def finish(front: Front, vm: Record) -> None:
         history["ETIME"] = moment
         history["EETIME"] = moment if history["ESTIME"] else 0
     vm["etime"] = moment
+    for graphics in vm.template.vectors("GRAPHICS"):
+        graphics.pop("PORT", None)
     vm_disks.release_all(front, vm.id, vm_disks.of(vm))
     vm_nics.release_all(front, vm)
     vm_states.set_state(front, vm, vm_states.DONE)

@@ -24,12 +24,13 @@ LIVE = "HOTPLUG_SAVEAS"
 
 def start(front: Front, caller: Caller, vm: Record, disk_id: int, name: str, kind: str, snapshot: int) -> Record:
     """The new image (LOCKED) with the copy under way. Raises oned's refusals with the VM as it was."""
+    shown = vm.id if front.settings.modern else -1
     if vm["state"] not in STATES and not vm_states.is_running(vm):
-        raise errors.internal("VM has to be RUNNING, POWEROFF or SUSPENDED to save disks.", vm.id)
+        raise errors.internal("VM has to be RUNNING, POWEROFF or SUSPENDED to save disks.", shown)
     disk = vm_disks.by_id(vm, disk_id)
     problem = _disk_problem(vm, disk, snapshot)
     if problem or disk is None:
-        raise errors.internal(f"Cannot use DISK. {problem}", vm.id)
+        raise errors.internal(f"Cannot use DISK. {problem}", shown)
     original = front.find("image", int(disk["IMAGE_ID"]))
     if original is None:
         raise errors.no_exists("image", int(disk["IMAGE_ID"]))
@@ -69,7 +70,7 @@ def _image(front: Front, caller: Caller, vm: Record, disk: vm_disks.Disk, origin
     try:
         record = image_calls.make(front, caller, template, datastore)
     except errors.CallError as error:
-        raise errors.CallError(error.code, error.message, vm.id) from None
+        raise errors.CallError(error.code, error.message, vm.id if front.settings.modern else -1) from None
     record.fields.update(saving=True, format="save_as")
     return record
 

@@ -151,7 +151,12 @@ def _fire(front: Front, record: Record, resource: str, states: dict[str, str]) -
     if not found:
         return None
     text = render.in_call(front, record)
-    return lambda: [hook_runs.start(front, hook, template=text) for hook in found] and None
+
+    def start() -> None:
+        for hook in found:
+            hook_runs.start(front, hook, template=text)
+
+    return start
 
 
 def after_call(front: Front, name: str, arguments: list[Any], result: Result) -> None:

@@ -78,6 +78,8 @@ def summary(front: Front, record: Record) -> str:
     parts = [record.owner_xml(), tag("NAME", record.name)]
     parts += [tag(key.upper(), record[key]) for key in
               ("last_poll", "state", "lcm_state", "resched", "stime", "etime", "deploy_id")]
+    if record.lock is not None:
+        parts.append(tag("LOCK", tag("LOCKED", record.lock["LOCKED"])))
     parts += [_summary_template(record, front.settings.modern), "<MONITORING></MONITORING>"]
     user = [(name, value) for name, value in user_items(record) if name in USER_SUMMARY]
     parts.append(Template(user).xml("USER_TEMPLATE"))
@@ -88,7 +90,7 @@ def summary(front: Front, record: Record) -> str:
 def _summary_template(record: Record, modern: bool) -> str:
     template = record.template
     singles = ("CPU", "MEMORY", "VCPU") if modern else ("CPU", "MEMORY")
-    parts = [cdata(name, template.get(name)) for name in singles]
+    parts = [tag(name, template.get(name)) for name in singles]
     parts += [_picked("DISK", DISK_SUMMARY, disk) for disk in template.vectors("DISK")]
     parts += [_picked("NIC", NIC_SUMMARY, nic) for nic in template.vectors("NIC")]
     parts += [attribute_xml("GRAPHICS", graphics) for graphics in template.vectors("GRAPHICS")]
@@ -100,6 +102,7 @@ def _picked(name: str, keys: Any, vector: dict[str, str]) -> str:
 
 
 def _summary_history(item: dict[str, Any]) -> str:
-    parts = [tag(key, item[key]) for key in ("OID", "SEQ", "HOSTNAME", "HID", "CID", "DS_ID")]
-    parts += [cdata(key, item[key]) for key in ("VM_MAD", "TM_MAD")]
-    return tag("HISTORY", "".join(parts) + tag("ACTION", item["ACTION"]))
+    parts = [tag("OID", item["OID"]), tag("SEQ", item["SEQ"]), cdata("HOSTNAME", item["HOSTNAME"])]
+    parts += [tag(key, item[key]) for key in ("HID", "CID", "DS_ID")]
+    parts += [cdata(key, str(item[key])) for key in ("VM_MAD", "TM_MAD", "ACTION")]
+    return tag("HISTORY", "".join(parts))
