@@ -131,6 +131,8 @@ def _save_disks(context: Context, plan: Plan, name: str, mode: modes.Mode) -> di
             context.log.warning("Disk %s is not saved: %s", disk.disk_id, plan.not_saved[disk.disk_id])
         else:
             context.log.info("Adding CDROM disk")
+    for disk_id in plan.machine.snapshot_disk_ids:
+        context.log.warning("Disk %s has snapshots: it is saved as it is now, without them", disk_id)
     if mode.name != "LIVE":
         saving.prove_undisturbed(context, plan.machine, mode.rest)
     context.log.info("Processing VM NICs")

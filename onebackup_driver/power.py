@@ -15,8 +15,8 @@ from onebackup_driver.journal import Journal, Step
 from onebackup_driver.modes import Mode
 from onebackup_driver.vm import VirtualMachine
 
-#: The old state is shown this long at most before an accepted action begins.
-_GRACE_S = 15.0
+#: The old state is shown this long at most before an accepted action begins (a loaded oned takes its time).
+_GRACE_S = 30.0
 #: A VM that is down is looked at often: its users are waiting.
 _PAUSE_S = 0.5
 _RESUME_ATTEMPTS = 3
@@ -31,7 +31,7 @@ def bring_down(context: Context, machine: VirtualMachine, mode: Mode) -> None:
     except errors.OutcomeUnknown:
         context.log.warning("No answer to %s of VM %s, watching its state", mode.action, machine.vm_id)
     watch = _Watch(context, machine.vm_id, states.RUNNING, mode.rest, mode.action)
-    waiting.until(watch.look, context.timeouts.power_off_s, f"VM {machine.vm_id} did not {mode.action}", _PAUSE_S)
+    watch.wait(context.timeouts.power_off_s, f"VM {machine.vm_id} did not {mode.action}")
 
 
 def give_back(context: Context, book: Journal, step: Step) -> None:
@@ -78,7 +78,7 @@ def start(context: Context, vm_id: int, rest: states.VmState) -> None:
     except errors.OutcomeUnknown:
         context.log.warning("No answer to resume of VM %s, watching its state", vm_id)
     watch = _Watch(context, vm_id, rest, states.RUNNING, "resume")
-    waiting.until(watch.look, context.timeouts.power_on_s, f"VM {vm_id} did not start", _PAUSE_S)
+    watch.wait(context.timeouts.power_on_s, f"VM {vm_id} did not start")
 
 
 class _Watch:
@@ -87,9 +87,14 @@ class _Watch:
     def __init__(self, context: Context, vm_id: int, old: states.VmState, new: states.VmState, action: str):
         self._context, self._vm_id, self._old, self._new, self._action = context, vm_id, old, new, action
         self._left_old = False
-        self._began = clock.monotonic()
+        self._began, self._grace_s = clock.monotonic(), _GRACE_S
 
-    def look(self) -> Optional[VirtualMachine]:
+    def wait(self, timeout_s: float, what: str) -> None:
+        """Wait for the new state. Raises Failed or TimedOut."""
+        self._grace_s = min(_GRACE_S, timeout_s / 2)
+        waiting.until(self._look, timeout_s, what, _PAUSE_S)
+
+    def _look(self) -> Optional[VirtualMachine]:
         machine = cloud.machine(self._context, self._vm_id)
         if machine.state == self._new:
             return machine
@@ -110,7 +115,7 @@ class _Watch:
                 f"{self._action} of VM {self._vm_id} failed on its host, it fell back to {self._old}{reason};"
                 f" the reason is in /var/log/one/{self._vm_id}.log"
             )
-        if clock.monotonic() - self._began > _GRACE_S:
+        if clock.monotonic() - self._began > self._grace_s:
             raise errors.Failed(f"VM {self._vm_id} stayed {self._old} although the front-end accepted {self._action}")
 
 

@@ -10,6 +10,7 @@ from lxml import etree
 from onebackup_driver import errors, s3_marketplace, states, stored_file, stored_object, xml_values
 from onebackup_driver.app import App, Marketplace
 from onebackup_driver.context import Context
+from onebackup_driver.s3_access import Access
 from onebackup_driver.stored_file import Stored
 
 
@@ -57,7 +58,7 @@ def _fetch(context: Context, app: App, marketplace: Marketplace, with_checksum: 
     return stored_object.fetch(s3_access(context, marketplace), *place, with_checksum, timeout_s)
 
 
-def s3_access(context: Context, marketplace: Marketplace) -> s3_marketplace.Access:
+def s3_access(context: Context, marketplace: Marketplace) -> Access:
     """Access to an s3 marketplace's bucket. Raises Refused or UsageError when there are no credentials."""
     path = context.configuration.s3_credentials_file
     return s3_marketplace.access(marketplace, *stored_object.site_credentials(path, marketplace.marketplace_id))

@@ -45,6 +45,11 @@ class VirtualMachine:
     element: etree._Element
 
     @property
+    def snapshot_disk_ids(self) -> list[int]:
+        """The disks that have snapshots, which a backup does not keep."""
+        return [xml_values.number(item, "DISK_ID") for item in self.element.findall("SNAPSHOTS")]
+
+    @property
     def error_text(self) -> str:
         """The ERROR attribute oned leaves after a failed operation, or nothing."""
         return xml_values.text(self.element, "USER_TEMPLATE/ERROR")
