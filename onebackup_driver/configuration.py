@@ -10,12 +10,16 @@ from typing import Any
 import yaml
 
 from onebackup_driver import errors, window
-from onebackup_driver.site_rules import MODES, Configuration
+from onebackup_driver.site_rules import MODES, Configuration, terminated_rule
 
 _NOTHING = "tag:yaml.org,2002:null"
 _LONGEST = 2**31 - 1
-_MAY_BE_ZERO = ("time_budget_minutes", "jitter_minutes")
-_CHOICES = {"verify": ("length", "checksum"), "app_owner": ("oneadmin", "vm_owner")}
+_MAY_BE_ZERO = ("time_budget_minutes", "jitter_minutes", "opportunistic_fraction")
+_CHOICES = {
+    "verify": ("length", "checksum"),
+    "app_owner": ("oneadmin", "vm_owner"),
+    "native_backup_calls": ("due", "always", "never"),
+}
 
 
 def load(path: Path) -> Configuration:
@@ -78,6 +82,9 @@ def _problem(key: str, default: Any, value: Any) -> str:
     if key == "mode":
         modes = value.upper().replace(" ", "").split(",") if isinstance(value, str) else [""]
         return "" if set(modes) <= set(MODES) else f"must be one or more of {', '.join(MODES)}, with commas"
+    if key == "terminated_vms":
+        good = isinstance(value, str) and terminated_rule(value) is not None
+        return "" if good else "must be keep, keep N days or delete"
     if key == "state_directory":
         good = isinstance(value, str) and (not value or value.startswith("/"))
         return "" if good else "must be text, an absolute path"

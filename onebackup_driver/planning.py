@@ -16,15 +16,20 @@ _LOCK_BLOCKS = (1, 2, 3)
 _HOW = {"poweroff": "power it off, start it again, and meanwhile", "suspend": "suspend it, resume it, and meanwhile"}
 
 
+class NotOff(errors.Refused):
+    """The VM was to be backed up only while it is off, and it is not."""
+
+
 @dataclass(frozen=True)
 class Request:
-    """What the caller asked for beyond the VM's own policy."""
+    """What the caller asked for beyond the VM's own policy. `only_off`: not when the VM is anything but POWEROFF."""
 
     force: bool = False
     keep_backup: bool = False
     oneshot: bool = False
     marketplace_id: Optional[int] = None
     modes: str = ""
+    only_off: bool = False
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,8 @@ def make(context: Context, vm_id: int, request: Request) -> Plan:
     machine = cloud.machine(context, vm_id)
     if machine.state.state == states.DONE:
         raise errors.Refused(f"VM {vm_id} is DONE: it has no disks any more")
+    if request.only_off and machine.state != states.POWERED_OFF:
+        raise NotOff(f"VM {vm_id} was to be backed up while it is off, and it is {machine.state}")
     rules = policy.read(
         vm_id, machine.backup, context.configuration, request.marketplace_id, request.modes, request.oneshot
     )

@@ -79,6 +79,14 @@ def due(policy: Policy, now: int) -> Due:
     return Due(False, "its last backup is younger than FREQUENCY_SECONDS", at)
 
 
+def due_soon(policy: Policy, now: int, fraction: float) -> Due:
+    """Is a backup due at `now`, or will it be within `fraction` of the VM's period?"""
+    exactly = due(policy, now)
+    if exactly.due or exactly.at - now > fraction * policy.frequency_s:
+        return exactly
+    return Due(True, f"it is due in {exactly.at - now} s", exactly.at)
+
+
 def check_marketplace(marketplace: Marketplace, site: Configuration) -> None:
     """Raise Refused when backups may not go into this marketplace."""
     known = f"marketplace {marketplace.marketplace_id} ({marketplace.name})"

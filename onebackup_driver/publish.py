@@ -93,6 +93,14 @@ def remove_apps(context: Context, run: str) -> None:
         delete_app(context, made.app_id)
 
 
+def remove_point(context: Context, run: str, app_ids: list[int]) -> None:
+    """Delete the apps of a restore point, the VMTEMPLATE app first; only those that say they are of this run."""
+    apps = cloud.apps(context)
+    for made in catalogue.made_by(apps, run, {item.uid for item in apps if item.app_id in app_ids}):
+        if made.app_id in app_ids:
+            delete_app(context, made.app_id)
+
+
 def delete_app(context: Context, app_id: int) -> None:
     """Delete one app once its upload has ended. One that is gone already is fine. Raises Failed or CallRefused."""
 

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
+from typing import Optional
 
 #: How a running VM's disks can be saved (docs/attributes.md, MODE).
 MODES = ("POWEROFF", "SUSPEND", "LIVE")
@@ -62,3 +64,17 @@ class Configuration:
     jitter_minutes: int = 0
     retry: Retry = field(default_factory=Retry)
     stray_grace_hours: int = 24
+    opportunistic_fraction: float = 0.25
+    terminated_vms: str = "keep"
+    native_backup_calls: str = "due"
+
+
+def terminated_rule(text: str) -> Optional[float]:
+    """For how many days the restore points of a terminated VM are kept, by `terminated_vms`: `keep` (for ever:
+    infinity), `keep N days` or `delete` (0); None for anything else."""
+    words = text.split()
+    if words in (["keep"], ["delete"]):
+        return math.inf if words == ["keep"] else 0.0
+    if len(words) == 3 and words[0] == "keep" and words[2] in ("day", "days") and words[1].isascii():
+        return float(words[1]) if words[1].isdigit() and 0 < len(words[1]) < 6 and int(words[1]) else None
+    return None

@@ -44,6 +44,11 @@ def _apps(context: Context, journal: Journal, step: Step) -> None:
     publish.remove_apps(context, journal.run)
 
 
+def _removal(context: Context, journal: Journal, step: Step) -> None:
+    """What was to be deleted cannot come back: the deletion is brought to its end."""
+    publish.remove_point(context, journal.run, step.facts["app_ids"])
+
+
 def _restored(context: Context, journal: Journal, step: Step) -> None:
     reborn.remove(context, journal.run)
     temporaries.remove(context, journal.run)
@@ -60,5 +65,6 @@ _UNDO: dict[str, Callable[[Context, Journal, Step], None]] = {
     "power": _power,
     "temporaries": _temporaries,
     "apps": _apps,
+    "removal": _removal,
     "restored": _restored,
 }
