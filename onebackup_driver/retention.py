@@ -16,7 +16,7 @@ def superseded(points: list[RestorePoint], new: RestorePoint) -> list[RestorePoi
         for point in points
         if point.backup_id != new.backup_id
         and (point.vm_id, point.vm_started) == (new.vm_id, new.vm_started)
-        and 0 <= point.time
+        and point.time >= 0
         and (point.time, point.backup_id) < (new.time, new.backup_id)
         and not point.kept
     ]

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from onebackup_driver import app, catalogue, states
@@ -168,5 +170,6 @@ def test_points_of_a_reused_vm_id_can_be_told_apart() -> None:
 
 @pytest.mark.parametrize("tag, kept", [("KEEP", True), ("ONESHOT", True), ("MODE", False)])
 def test_kept_points(tag: str, kept: bool) -> None:
-    (point,) = points(objects.restore_point_apps(**{tag: "yes"}))
+    tags: dict[str, Any] = {tag: "yes"}
+    (point,) = points(objects.restore_point_apps(**tags))
     assert point.kept == kept
