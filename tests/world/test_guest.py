@@ -42,7 +42,7 @@ def pair(tmp_path: Path) -> list[GuestDisk]:
     """A raw disk and a qcow2 overlay on an image with user data, as one VM may have them."""
     disks.create(tmp_path / "disk.0", 8, "raw")
     disks.create(tmp_path / "image", 16, "qcow2")
-    write_pattern(tmp_path / "image", "qcow2", 0x77, 0, 15)
+    write_pattern(tmp_path / "image", "qcow2", 0x77, 0, 16)
     disks.deploy(tmp_path / "image", tmp_path / "disk.1", "qcow2")
     return [GuestDisk(tmp_path / "disk.0", "raw"), GuestDisk(tmp_path / "disk.1", "qcow2")]
 
