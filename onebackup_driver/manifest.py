@@ -131,14 +131,14 @@ def read_disks(app: etree._Element) -> list[SavedDisk]:
 def read_vm(app: etree._Element) -> Optional[etree._Element]:
     """The VM that a VMTEMPLATE app of ours carries; None when it is missing or damaged."""
     text = decode(xml_values.text(app, "TEMPLATE/ONEBACKUP_VM"))
-    if not text or len(text) > _VM_LIMIT_BYTES:
+    # `kept_vm` writes nothing before the element: whatever begins otherwise (a DOCTYPE) is not from us.
+    if not text.startswith("<VM>") or len(text) > _VM_LIMIT_BYTES:
         return None
     parser = etree.XMLParser(resolve_entities=False, no_network=True, huge_tree=True)
     try:
-        element = etree.fromstring(text.encode("utf-8"), parser)
+        return etree.fromstring(text.encode("utf-8"), parser)
     except (etree.XMLSyntaxError, ValueError):
         return None
-    return element if element.tag == "VM" and "<!DOCTYPE" not in text[:1000] else None
 
 
 def encode(text: str) -> str:
