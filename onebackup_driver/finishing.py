@@ -13,6 +13,7 @@ from onebackup_driver import (
     clock,
     cloud,
     errors,
+    policy,
     publish,
     records,
     retention,
@@ -21,6 +22,7 @@ from onebackup_driver import (
     template_text,
     temporaries,
     units,
+    verdict,
 )
 from onebackup_driver.catalogue import RestorePoint
 from onebackup_driver.context import Context
@@ -32,14 +34,13 @@ def finish(context: Context, journal: Journal, point: RestorePoint) -> None:
     """Record, retain, clean up, and say OK last. Raises FrontEndError or Failed: recover then finishes."""
     oneshot, keep = bool(journal.facts.get("oneshot")), bool(journal.facts.get("keep_backup"))
     machine = _still_there(context, journal.vm_id)
-    if machine is not None and not oneshot:
-        _record(context, machine, point)
+    next_time = _record(context, machine, point) if machine is not None and not oneshot else ""
     context.log.info("Imported app ids: %s", ",".join(map(str, point.app_ids)))
     temporaries.remove(context, journal.run)
     if not oneshot:
         leftovers = _retain(context, point, keep, machine.uid if machine is not None else -1)
         if machine is not None:
-            _say_ok(context, journal, point, leftovers)
+            _say_ok(context, journal, point, leftovers, next_time)
     journal.close("done")
 
 
@@ -60,9 +61,17 @@ def _still_there(context: Context, vm_id: int) -> Optional[VirtualMachine]:
     return machine
 
 
-def _record(context: Context, machine: VirtualMachine, point: RestorePoint) -> None:
-    text = records.backup_section(machine.backup, point.app_ids, clock.now(), point.vm_app.marketplace_id)
+def _record(context: Context, machine: VirtualMachine, point: RestorePoint) -> str:
+    """Write BACKUP; when the next backup is, in words (empty: the section does not say)."""
+    ended = clock.now()
+    text = records.backup_section(machine.backup, point.app_ids, ended, point.vm_app.marketplace_id)
     context.front_end.repeat("one.vm.update", machine.vm_id, text, 1)
+    try:
+        section = {**(machine.backup or {}), "LAST_BACKUP_TIME": str(ended)}
+        due = policy.due(policy.read(machine.vm_id, section, context.configuration), ended)
+    except errors.Refused:
+        return ""
+    return verdict.next_backup(due, units.local_time(due.at))
 
 
 def _retain(context: Context, point: RestorePoint, keep: bool, vm_uid: int) -> list[str]:
@@ -88,13 +97,15 @@ def _mark_kept(context: Context, old: RestorePoint) -> None:
     context.front_end.repeat("one.marketapp.update", old.backup_id, text, 1)
 
 
-def _say_ok(context: Context, journal: Journal, point: RestorePoint, leftovers: list[str]) -> None:
+def _say_ok(context: Context, journal: Journal, point: RestorePoint, leftovers: list[str], next_time: str) -> None:
     not_saved = str(journal.facts.get("not_saved", ""))
     message = f"restore point {point.backup_id} of {units.local_time(point.time)}"
     more = {"RUN": journal.run, "RESTORE_POINT": str(point.backup_id)}
     if not_saved:
         more["NOT_SAVED"] = not_saved
         message += f"; not saved: disk {not_saved}"
+    if next_time:
+        more["NEXT_BACKUP"] = next_time
     if leftovers:
         more["WARNING"] = "; ".join(leftovers)
     status.tell(context, journal.vm_id, records.OK, message, **more)

@@ -7,8 +7,8 @@
     queue/unreadable/…              set aside
 
 Taking is a rename, so exactly one taker gets a request; looking, renaming and locking happen under the lock of the
-queue. A claim whose lock can be had belongs to a process that died. If its outcome was written, it had ended and is only
-cleared away. Otherwise it goes back to waiting, at most twice more: what the dead process did to the VM is in the
+queue. A claim whose lock can be had belongs to a process that died. If its outcome was written, it had ended and is
+only cleared away. Otherwise it goes back to waiting, at most twice more: what the dead process did to the VM is in the
 journal of its run, and whoever takes the request next recovers that first and asks the catalogue whether a restore
 point from after `requested_at` exists (serving.py). So a request is carried out again only when it had no effect.
 """

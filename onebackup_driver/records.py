@@ -19,6 +19,11 @@ def backup_section(section: Optional[Vector], app_ids: list[int], ended: int, ma
     return template_text.render([("BACKUP", {**users, **ours})])
 
 
+def without_action(section: Vector) -> Vector:
+    """BACKUP once its ACTION was taken; every other key stays."""
+    return {key: value for key, value in section.items() if key.upper() != "ACTION"}
+
+
 def status(state: str, message: str, when: int, **more: str) -> str:
     """ONEBACKUP: where a backup stands, in words a tenant understands; `more` e.g. PROGRESS, RUN, RESTORE_POINT."""
     values = {"STATE": state, "MESSAGE": message, "TIME": str(when), **more}

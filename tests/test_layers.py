@@ -24,13 +24,13 @@ LAYERS: dict[str, set[str]] = {
     },
     "core": {
         "app", "catalogue", "choosing", "manifest", "modes", "names", "networks", "policy", "pool_vm", "records",
-        "restore_template", "retention", "s3_marketplace", "states", "template_text", "vm", "xml_values",
+        "restore_template", "retention", "s3_marketplace", "states", "template_text", "verdict", "vm", "xml_values",
     },
     "steps": {
-        "cloud", "finishing", "images", "planning", "pool", "power", "publish", "reborn", "sagas", "saving", "source",
+        "cloud", "failures", "finishing", "images", "planner", "planning", "pool", "power", "publish", "reborn", "sagas", "saving", "source",
         "status", "temporaries", "undo", "verifying",
     },
-    "stories": {"backup", "listing", "recover", "restore"},
+    "stories": {"backup", "listing", "recover", "restore", "serving", "terminated"},
     "actions": {"cli/", "hooks/"},
 }  # fmt: skip
 ORDER = list(LAYERS)

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The BACKUP section of a VM is judged, and its owner told; ACTION="NOW" in it becomes a request."""
+
+from __future__ import annotations
+
+from typing import Optional
+
+from onebackup_driver import clock, cloud, errors, policy, records, serving, states, template_text, units, verdict, vm
+from onebackup_driver.context import Context
+from onebackup_driver.hooks import asking
+from onebackup_driver.xml_values import Attribute, Vector, vector
+
+_NOW = "NOW"
+
+
+def look_at(vm_id: int) -> str:
+    """Read the VM again and do what its BACKUP section asks for; what was done, in words.
+
+    Raises Refused, FrontEndError, Full or OSError.
+    """
+    context = asking.context()
+    machine = cloud.machine(context, vm_id)
+    if machine.state.state == states.DONE:
+        return f"VM {vm_id} is DONE"
+    told = _told(machine)
+    if machine.backup is None:
+        return _write(context, vm_id, [], verdict.withdrawn(told)) or f"VM {vm_id} has no BACKUP section"
+    problem, due = judge(context, vm_id, machine.backup)
+    action = machine.backup.get("ACTION", "").strip().upper()
+    if action == _NOW and not problem:
+        return _request(context, machine, told)
+    if action and not problem:
+        problem = f"BACKUP/ACTION of VM {vm_id} is {action[:60]!r}; the only action is NOW"
+    next_time = "" if due is None else verdict.next_backup(due, units.local_time(due.at))
+    return _write(context, vm_id, [], verdict.changed(told, problem, next_time)) or f"VM {vm_id}: nothing new to say"
+
+
+def judge(context: Context, vm_id: int, section: Vector) -> tuple[str, Optional[policy.Due]]:
+    """What is wrong with a BACKUP section (empty: nothing), and when it makes the VM due."""
+    try:
+        rules = policy.read(vm_id, section, context.configuration)
+        policy.check_marketplace(cloud.marketplace(context, rules.marketplace_id), context.configuration)
+    except errors.Refused as error:
+        return str(error), None
+    return "", policy.due(rules, clock.now())
+
+
+def _request(context: Context, machine: vm.VirtualMachine, told: Optional[Vector]) -> str:
+    """Queue first, then clear: a crash in between has the request twice rather than never."""
+    line = asking.queued(context, machine.vm_id, serving.NOW, f"BACKUP/ACTION of VM {machine.vm_id}")
+    section: Attribute = ("BACKUP", records.without_action(machine.backup or {}))
+    said = None
+    if (told or {}).get("STATE") != records.RUNNING:
+        said = {**(told or {}), "STATE": records.OK, "MESSAGE": "a backup was asked for and begins soon"}
+        said.pop("VERDICT", None)
+    _write(context, machine.vm_id, [section], said)
+    asking.see_to_worker(context)
+    return line
+
+
+def _write(context: Context, vm_id: int, more: list[Attribute], told: Optional[Vector]) -> str:
+    """Update the VM when there is something to write; what was said, in words."""
+    attributes = list(more)
+    if told is not None:
+        told = {key: template_text.one_line(value) for key, value in {**told, "TIME": str(clock.now())}.items()}
+        attributes.append(("ONEBACKUP", told))
+    if attributes:
+        context.front_end.repeat("one.vm.update", vm_id, template_text.render(attributes), 1)
+    return f"VM {vm_id}: {told['MESSAGE']}" if told is not None else ""
+
+
+def _told(machine: vm.VirtualMachine) -> Optional[Vector]:
+    element = machine.element.find("USER_TEMPLATE/ONEBACKUP")
+    return None if element is None else vector(element)

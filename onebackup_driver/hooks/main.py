@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The door of all hooks: one line on standard output or error, an exit code, and never a traceback.
+
+`onehook show` keeps line and code. What is not needed is not imported: most events are over before the front-end is
+asked anything.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+from onebackup_driver import errors
+from onebackup_driver.hooks import payload
+
+
+def run(name: str) -> None:
+    """Handle the event that this process was started for with the module `name`, and exit."""
+    sys.exit(_guarded(name))
+
+
+def _guarded(name: str) -> int:
+    try:
+        hint = payload.read(sys.argv[1:], sys.stdin.buffer)
+        line = importlib.import_module(f"onebackup_driver.hooks.{name}").handle(hint)
+        print(f"onebackup {name}: {line}")
+        return errors.EXIT_DONE
+    except errors.Error as error:
+        print(f"ERROR: onebackup {name}: {error}", file=sys.stderr)
+        return error.exit_code
+    except OSError as error:
+        print(f"ERROR: onebackup {name}: {error}", file=sys.stderr)
+        return errors.EXIT_FAILED
+    except Exception as error:
+        print(f"ERROR: onebackup {name}: a bug: {error!r}; {_kept(name)}", file=sys.stderr)
+        return errors.EXIT_BUG
+
+
+def _kept(name: str) -> str:
+    """Write the traceback of the present exception into the log; where it is, in words."""
+    import traceback
+
+    from onebackup_driver import paths
+
+    try:
+        log = paths.find().log
+        with open(log, "a", encoding="utf-8") as stream:
+            stream.write(f"hook {name}:\n{traceback.format_exc()}")
+        return f"the traceback is in {log}"
+    except OSError:
+        return "the traceback could not be written"

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The restore points of terminated VMs, by the site's rule `terminated_vms`: keep, keep N days, delete.
+
+Found through the catalogue; deleted one by one under the VM's lock, each with a journal whose undo is the rest of the
+deletion, so that one that was interrupted leaves no app without its restore point.
+"""
+
+from __future__ import annotations
+
+from typing import Optional
+
+from onebackup_driver import (
+    catalogue,
+    clock,
+    cloud,
+    errors,
+    journal,
+    locks,
+    publish,
+    recover,
+    site_rules,
+    states,
+    units,
+    vm,
+    xml_values,
+)
+from onebackup_driver.catalogue import RestorePoint
+from onebackup_driver.context import Context
+
+_DAY_S = 24 * 3600
+
+
+def expires_at(machine: vm.VirtualMachine, rule: str) -> Optional[float]:
+    """When (seconds since the epoch) the restore points of a DONE VM go; None when they stay or nobody knows."""
+    days, ended = site_rules.terminated_rule(rule), xml_values.number(machine.element, "ETIME", 0)
+    if machine.state.state != states.DONE or ended <= 0 or days is None or days == float("inf"):
+        return None
+    return ended + days * _DAY_S
+
+
+def sweep(context: Context, alive: set[int]) -> list[str]:
+    """Delete what is over its time of all VMs but those in `alive` (all VMs that are not DONE); a line for each VM that
+    was looked at in vain or had something deleted. For the timer: a hook may have been lost."""
+    if site_rules.terminated_rule(context.configuration.terminated_vms) == float("inf"):
+        return []
+    points = catalogue.build(cloud.apps(context), context.trusted_uids())
+    lines = []
+    for vm_id in sorted({point.vm_id for point in points} - alive - {-1}):
+        try:
+            lines += _remove(context, vm_id)
+        except errors.Error as error:
+            lines.append(f"VM {vm_id}: {error}")
+    return lines
+
+
+def remove(context: Context, vm_id: int) -> str:
+    """Delete the restore points of one terminated VM if the site's rule says so; what was done, in words.
+
+    Raises Refused, FrontEndError or Failed; what was begun is journalled.
+    """
+    return "; ".join(_remove(context, vm_id)) or f"VM {vm_id}: its restore points are kept"
+
+
+def _remove(context: Context, vm_id: int) -> list[str]:
+    with locks.vm(context.locks, vm_id, "having its restore points deleted"):
+        recover.leftovers_of(context, vm_id)
+        try:
+            machine = cloud.machine(context, vm_id)
+        except errors.Refused:
+            return []  # when it ended, nobody knows any more: kept
+        expires = expires_at(machine, context.configuration.terminated_vms)
+        if expires is None or expires > clock.now():
+            return []
+        return [_delete(context, point) for point in _expired(context, machine)]
+
+
+def _expired(context: Context, machine: vm.VirtualMachine) -> list[RestorePoint]:
+    points = catalogue.build(cloud.apps(context), context.trusted_uids(machine.uid))
+    return [point for point in catalogue.of_vm(points, machine.vm_id, machine.started) if not point.kept]
+
+
+def _delete(context: Context, point: RestorePoint) -> str:
+    book = journal.open_new(context.journals, point.run, "removal", point.vm_id, point.vm_app.tags.get("VM_NAME", ""))
+    book.begin("removal", app_ids=point.app_ids)
+    publish.remove_point(context, point.run, point.app_ids)
+    book.close("done")
+    return (
+        f"VM {point.vm_id} was terminated: restore point {point.backup_id} of {units.local_time(point.time)}"
+        " deleted (terminated_vms)"
+    )
