@@ -10,7 +10,7 @@ from onebackup_driver.app import Marketplace
 from onebackup_driver.s3_access import Access
 from onebackup_driver.vm import Disk
 
-#: S3 allows this many parts of an object; the driver's part is READ_LENGTH MiB.
+#: S3 allows this many parts of an object; the driver's part is 32 MiB.
 _PARTS = 10_000
 _PART_MB = 32
 _SIGNATURES = {"v2": "s3", "s3": "s3"}
@@ -37,14 +37,15 @@ def access(marketplace: Marketplace, key_id: str = "", secret: str = "") -> Acce
 
 
 def check_sizes(marketplace: Marketplace, disks: tuple[Disk, ...]) -> None:
-    """Raise Refused when a disk is larger than the stock driver can upload."""
-    part_mb = _number(marketplace.attributes.get("READ_LENGTH", "")) or _PART_MB
+    """Raise Refused when a disk is larger than the stock driver can upload.
+
+    READ_LENGTH does not help: the driver looks for it under a misspelt name (src/market_mad/remotes/s3/import).
+    """
     for disk in disks:
-        if disk.size_mb > part_mb * _PARTS:
+        if disk.size_mb > _PART_MB * _PARTS:
             raise errors.Refused(
                 f"disk {disk.disk_id} has {disk.size_mb} MB; the s3 driver of marketplace {marketplace.marketplace_id}"
-                f" uploads at most {part_mb * _PARTS} MB ({_PARTS} parts of {part_mb} MB):"
-                " raise READ_LENGTH in the marketplace's template"
+                f" uploads at most {_PART_MB * _PARTS} MB ({_PARTS} parts of {_PART_MB} MB): use another marketplace"
             )
 
 
@@ -54,6 +55,3 @@ def bucket_and_key(source: str) -> Optional[tuple[str, str]]:
     bucket, _, key = rest.partition("/")
     return (bucket, key) if scheme.lower() == "s3" and bucket and key else None
 
-
-def _number(text: str) -> int:
-    return int(text) if text.isascii() and text.isdigit() else 0
