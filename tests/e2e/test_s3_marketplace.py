@@ -45,7 +45,8 @@ def _client(store: S3Server) -> Any:
 def _market(site: Site, store: S3Server, bucket: str, **attributes: str) -> int:
     values = {
         "NAME": unique("s3"), "MARKET_MAD": "s3", "BUCKET": bucket, "REGION": "default",
-        "ACCESS_KEY_ID": store.access_key, "SECRET_ACCESS_KEY": store.secret_key, "ENDPOINT": store.endpoint, "FORCE_PATH_STYLE": "YES", "AWS": "NO",
+        "ACCESS_KEY_ID": store.access_key, "SECRET_ACCESS_KEY": store.secret_key,
+        "ENDPOINT": store.endpoint, "FORCE_PATH_STYLE": "YES", "AWS": "NO",
         **attributes,
     }  # fmt: skip
     return int(site.call("one.market.allocate", "\n".join(f'{key}="{value}"' for key, value in values.items())))
