@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import logging
+import time
 
 from sandbox.core import errors, names, rights
 from sandbox.core.caller import Caller
@@ -91,11 +92,16 @@ def enable(front: Front, caller: Caller, market_id: int, on: bool) -> int:
     return market_id
 
 
+#: Between two looks at one market, in real seconds whatever the speed (oned: MONITORING_INTERVAL_MARKET, 600).
+MONITOR_PAUSE_S = 60.0
+_last_monitored: dict[int, float] = {}
+
+
 def monitor_all(front: Front) -> None:
     """One round of monitoring; a driver that fails leaves the old numbers."""
     with front.transaction():
         work = [(record.id, record["market_mad"], drivers.market_request(front, [render.market(front, record)]))
-                for record in front.all("market") if record["state"] == ENABLED]
+                for record in front.all("market") if record["state"] == ENABLED and _is_monitor_due(record.id)]
     for market_id, mad, request in work:
         if mad in MONITOR_ONLY or front.stopping.is_set():
             continue
@@ -107,6 +113,15 @@ def monitor_all(front: Front) -> None:
             continue
         with front.transaction():
             _store(front, market_id, result)
+
+
+def _is_monitor_due(market_id: int) -> bool:
+    """A new market at once, then every now and then: each look is a process, and a test makes many markets."""
+    now = time.monotonic()
+    if now - _last_monitored.get(market_id, -MONITOR_PAUSE_S) < MONITOR_PAUSE_S:
+        return False
+    _last_monitored[market_id] = now
+    return True
 
 
 def _store(front: Front, market_id: int, result: market_drivers.MonitorResult) -> None:
