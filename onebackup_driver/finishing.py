@@ -106,6 +106,8 @@ def _say_ok(context: Context, journal: Journal, point: RestorePoint, leftovers: 
         message += f"; not saved: disk {not_saved}"
     if next_time:
         more["NEXT_BACKUP"] = next_time
+    if point.vm_app.tags.get("CONSISTENCY") == "PER_DISK":
+        message += "; its disks are of different moments"
     if leftovers:
         more["WARNING"] = "; ".join(leftovers)
     status.tell(context, journal.vm_id, records.OK, message, **more)

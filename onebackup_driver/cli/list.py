@@ -53,6 +53,8 @@ def _row(point: RestorePoint) -> list[str]:
     state = "; ".join(point.problems) or ("good, kept" if point.kept else "good")
     if tags.get("NOT_SAVED"):
         state += f", without disk {tags['NOT_SAVED']}"
+    if tags.get("CONSISTENCY") == "PER_DISK":
+        state += ", its disks are of different moments"
     return [
         str(point.backup_id),
         str(point.vm_id),
