@@ -234,9 +234,7 @@ def _parse(content: bytes, name: str) -> Request:
     if document["format"] != FORMAT:
         raise ValueError(f"format {document['format']}, this version reads {FORMAT}")
     texts = {key: str(document[key]) for key in ("reason", "requested_by", "request_id")}
-    numbers = {
-        key: int(document[key]) for key in ("vm_id", "requested_at", "queued_at", "not_before", "attempts")
-    }
+    numbers = {key: int(document[key]) for key in ("vm_id", "requested_at", "queued_at", "not_before", "attempts")}
     request = Request(**texts, **numbers)  # type: ignore[arg-type]
     if not _NAME.match(request.file_name) or not re.fullmatch(r"[0-9a-f]{32}", request.request_id):
         raise ValueError("not a request")

@@ -69,7 +69,7 @@ class _Registered:
 
 
 def templates(directory: Path) -> list[Template]:
-    """The hooks whose templates (`onebackup_*.hook`) lie in the directory, by name. Raises UsageError naming the line."""
+    """The hooks whose templates (`onebackup_*.hook`) lie in the directory, by name. Raises UsageError."""
     found = [_read(path) for path in sorted(directory.glob(f"{PREFIX}*.hook"))]
     if not found:
         raise errors.UsageError(f"there is no hook template {PREFIX}*.hook in {directory}")
@@ -169,5 +169,6 @@ def _read(path: Path) -> Template:
         attributes[found.group(1).upper()] = found.group(2)
     missing = {"NAME", "TYPE", "COMMAND"} - set(attributes)
     if missing or not attributes["NAME"].startswith(PREFIX):
-        raise errors.UsageError(f"{path}: {', '.join(sorted(missing)) or 'a NAME that begins with ' + PREFIX} is missing")
+        what = ", ".join(sorted(missing)) or f"a NAME that begins with {PREFIX}"
+        raise errors.UsageError(f"{path}: {what} is missing")
     return Template(path, attributes)
