@@ -140,7 +140,7 @@ def test_an_ordinary_user_is_told_the_command_to_type(
     (narrow_path / "apt-get").chmod(0o755)
     (narrow_path / "python3").symlink_to("/usr/bin/python3")
     for folder in (tmp_path, *tmp_path.parents):  # pytest's directories are for their owner only
-        if "pytest" in folder.name or folder == tmp_path:
+        if folder.stat().st_mode & 0o777 == 0o700:
             folder.chmod(0o755)
     shutil.chown(checkout, 65534)
     setpriv = str(shutil.which("setpriv"))
