@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Callable, Optional
 
 from lxml import etree
 
-from onebackup_driver import clock, errors, paths
+from onebackup_driver import clock, errors, paths, xml_rpc
 
 if TYPE_CHECKING:
     import requests
@@ -86,6 +86,8 @@ class FrontEnd:
             raise self._lost(method, error) from error
         except (xmlrpc.client.ProtocolError, xmlrpc.client.ResponseError) as error:
             raise errors.OutcomeUnknown(method, f"{self.endpoint} does not speak XML-RPC ({_short(error)})") from error
+        except OverflowError as error:
+            raise errors.Refused(f"{method} cannot be called with {_numbers(arguments)}: {_short(error)}") from error
         except (OSError, ValueError) as error:
             raise errors.OutcomeUnknown(
                 method, f"no usable answer to {method} from {self.endpoint} ({_short(error)})"
@@ -102,7 +104,7 @@ class FrontEnd:
     def _lost(self, method: str, error: requests.exceptions.RequestException) -> errors.FrontEndError:
         import requests
 
-        never_sent = isinstance(error, requests.exceptions.ConnectTimeout) or "NewConnectionError" in repr(error)
+        never_sent = isinstance(error, requests.exceptions.ConnectTimeout) or _no_connection(error)
         if never_sent or isinstance(error, (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema)):
             return errors.Unreachable(
                 method,
@@ -145,7 +147,7 @@ def _pyone_server(endpoint: str, session: str, timeout_s: float) -> Any:
     protocol = {"protocol": "xmlrpc"} if hasattr(pyone, "_resolve_uri_and_protocol") else {}
     try:
         server = pyone.OneServer(endpoint, session=session, **protocol)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise errors.Refused(f"ONE_XMLRPC is not a usable endpoint: {endpoint} ({error})") from error
     server("transport").request = _requester(server("transport"), timeout_s)
     return server
@@ -159,21 +161,30 @@ def _requester(transport: Any, timeout_s: float) -> Callable[..., Any]:
         answer = requests.post(url, data=body, headers=transport.headers, timeout=(min(timeout_s, 10), timeout_s))
         if answer.status_code != 200:
             raise xmlrpc.client.ProtocolError(url, answer.status_code, answer.reason, {})
-        return transport.parse_response(answer)
+        return xml_rpc.decode(answer.content)
 
     return request
 
 
 def _value(method: str, answer: Any) -> Any:
-    if not isinstance(answer, (list, tuple)) or len(answer) < 3:
+    if not isinstance(answer, (list, tuple)) or len(answer) < 3 or not isinstance(answer[2], int):
         raise errors.OutcomeUnknown(method, f"{method} answered something that is not OpenNebula's")
     if answer[0]:
         return answer[1]
-    message, code = str(answer[1]), int(answer[2])
+    message, code = str(answer[1]), answer[2]
     if code == 256:
         message += " Check user and password in the file ONE_AUTH names, or ~/.one/one_auth"
     object_id: Optional[int] = answer[3] if len(answer) > 3 and isinstance(answer[3], int) else None
     raise _REFUSALS.get(code, errors.CallRefused)(method, message, code, object_id)
+
+
+def _no_connection(error: Exception) -> bool:
+    """Whether there never was a connection; a name that does not resolve has an error class of its own in urllib3 2."""
+    return any(name in repr(error) for name in ("NewConnectionError", "NameResolutionError"))
+
+
+def _numbers(arguments: tuple[Any, ...]) -> str:
+    return ", ".join(str(item) for item in arguments if type(item) is int)
 
 
 def _short(error: BaseException) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Optional
 
-from onebackup_driver import errors, xml_values
+from onebackup_driver import errors, window, xml_values
 from onebackup_driver.app import Marketplace
 from onebackup_driver.site_rules import MODES, Configuration
 from onebackup_driver.xml_values import Vector
@@ -20,13 +20,15 @@ _LARGEST = 2**31 - 1
 
 @dataclass(frozen=True)
 class Policy:
-    """`modes`: in the order of preference. `last_backup_time`: 0 when there was none."""
+    """`modes`: in the order of preference. `last_backup_time`: 0 when there was none. `window`: the VM's own, in which
+    the timer may start its backup."""
 
     frequency_s: int
     marketplace_id: int
     last_backup_time: int
     modes: tuple[str, ...]
     excluded_disks: frozenset[int]
+    window: window.Window = window.Window()
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,7 @@ def read(
         last_backup_time=max(0, xml_values.whole_number(section.get("LAST_BACKUP_TIME", "")) or 0),
         modes=_modes(vm_id, "--mode", modes) if modes else _own_modes(vm_id, section, site),
         excluded_disks=_excluded(vm_id, section),
+        window=_window(vm_id, section, site),
     )
 
 
@@ -139,3 +142,10 @@ def _excluded(vm_id: int, section: Vector) -> frozenset[int]:
     if any(number is None for number in numbers):
         raise errors.Refused(f"BACKUP/EXCLUDE_DISKS of VM {vm_id} is {text[:60]!r}; it must be disk ids like '2,3'")
     return frozenset(number for number in numbers if number is not None)
+
+
+def _window(vm_id: int, section: Vector, site: Configuration) -> window.Window:
+    try:
+        return window.parse(section.get("WINDOW", ""), section.get("TIME_ZONE", "").strip() or site.time_zone)
+    except window.Bad as error:
+        raise errors.Refused(f"BACKUP of VM {vm_id} has a bad WINDOW or TIME_ZONE: {error}") from error

@@ -112,7 +112,7 @@ def _range(text: str) -> Range:
         raise Bad(f"{text[:40]!r} is not a window; write it like 22:00-06:00, several with commas between")
     hours = [int(item) for item in match.groups()]
     begin, end = _minutes(hours[0], hours[1], text), _minutes(hours[2], hours[3], text)
-    if begin == end or begin == _DAY_MINUTES:
+    if begin in (end, _DAY_MINUTES):
         raise Bad(f"the window {text!r} is empty; for no restriction leave it out")
     return Range(begin, end)
 

@@ -24,7 +24,7 @@ LAYERS: dict[str, set[str]] = {
     },
     "core": {
         "app", "catalogue", "choosing", "manifest", "modes", "names", "networks", "policy", "pool_vm", "records",
-        "restore_template", "retention", "s3_marketplace", "states", "template_text", "verdict", "vm", "xml_values",
+        "restore_template", "retention", "retry", "s3_marketplace", "schedule", "states", "template_text", "verdict", "vm", "xml_values",
     },
     "steps": {
         "cloud", "failures", "finishing", "images", "planner", "planning", "pool", "power", "publish", "reborn", "sagas", "saving", "source",
