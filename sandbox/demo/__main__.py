@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from pathlib import Path
 
@@ -17,6 +18,8 @@ def main() -> int:
         stopped = keeper.stop(STATE)
         print("stopped the kept sandbox" if stopped else "no sandbox is running here")
         return 0
+    for number in (signal.SIGTERM, signal.SIGHUP):  # as orderly an end as Ctrl-C: the servers must not stay
+        signal.signal(number, lambda received, _: sys.exit(128 + received))
     try:
         return story.tell(STATE, options.version, options.keep)
     except KeyboardInterrupt:

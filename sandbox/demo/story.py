@@ -68,10 +68,16 @@ def onebackup(place: Place, state: Path, *arguments: str) -> str:
     )  # fmt: skip
     assert process.stdout is not None
     lines = []
-    for line in process.stdout:
-        print(line, end="", flush=True)
-        lines.append(line)
-    if process.wait() != 0:
+    try:
+        for line in process.stdout:
+            print(line, end="", flush=True)
+            lines.append(line)
+        process.wait()
+    finally:  # interrupted: onebackup puts back what it has begun while its front-end is still there
+        if process.poll() is None:
+            process.terminate()
+            process.wait()
+    if process.returncode != 0:
         raise NotProven(f"onebackup {arguments[0]} ended with exit code {process.returncode}")
     return "".join(lines)
 

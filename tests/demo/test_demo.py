@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import urllib.error
@@ -55,6 +56,41 @@ def test_a_proven_restore_and_a_sandbox_that_is_kept(tmp_path: Path) -> None:
     assert (stopped.returncode, stopped.stdout) == (0, "stopped the kept sandbox\n")
     assert not answers(place["endpoint"]) and not answers(place["market_url"])
     assert demo(tmp_path, "--stop").stdout == "no sandbox is running here\n"
+
+
+@pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_leaves_nothing_running(tmp_path: Path, number: int, code: int) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "sandbox.demo"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    while "Powering off VM" not in process.stdout.readline():  # in the middle of the backup
+        pass
+    endpoint = json.loads((tmp_path / ".demo" / "ready.json").read_text())["endpoint"]
+    process.send_signal(number)
+    process.communicate(timeout=60)
+    assert process.returncode == code
+    assert keeper.running_pid(tmp_path / ".demo") is None
+    assert not answers(endpoint)
+    assert list((tmp_path / ".demo").glob("one/datastores/0/*/guest.pid")) != []  # there was a guest …
+    assert [path for path in running_guests() if path.startswith(str(tmp_path))] == []  # … and it has ended
+
+
+def running_guests() -> list[str]:
+    """The directories of all guests that run on this machine."""
+    found = []
+    for command in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = command.read_text().split("\0")
+        except OSError:
+            continue
+        if "sandbox.world.guest_process" in words:
+            found += [word for word in words if word.startswith("/")]
+    return found
 
 
 def use_command(monkeypatch: pytest.MonkeyPatch, folder: Path, script: str) -> None:
