@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from typing import Optional
-
 from sandbox.core import errors
 from sandbox.core.caller import Caller
 from sandbox.core.kinds import KINDS
@@ -13,7 +11,8 @@ from sandbox.core.record import Record
 USE, MANAGE, ADMIN, CREATE = "USE", "MANAGE", "ADMIN", "CREATE"
 LEVEL = {USE: 1, MANAGE: 2, ADMIN: 4, CREATE: 8}
 USERS_CREATE = {"vm", "vn", "image", "template", "document", "secgroup"}
-ALL_USE = {"zone", "market", "marketapp", "cluster"}
+# The default ACL rules (zones, markets, apps) and the default VDC, which every group is in.
+ALL_USE = {"zone", "market", "marketapp", "cluster", "datastore", "vn"}
 
 
 def require(caller: Caller, right: str, record: Record, ignore_lock: bool = False) -> None:
@@ -74,6 +73,6 @@ def visible(caller: Caller, record: Record, who: int) -> bool:
     return record.uid == (caller.uid if who == -3 else who)
 
 
-def lock_of(level: int, caller: Caller, time_s: int, request: int) -> Optional[dict[str, int]]:
+def lock_of(level: int, caller: Caller, time_s: int, request: int) -> dict[str, int]:
     """The LOCK of an object for a level as given in the call (1 USE … 4 ALL → oned's USE, MANAGE, ADMIN)."""
     return {"LOCKED": level, "OWNER": caller.uid, "TIME": time_s, "REQ_ID": request}

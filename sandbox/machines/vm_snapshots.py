@@ -27,8 +27,9 @@ def _of(vm: Record, disk_id: int) -> dict[str, Any]:
 def _check(vm: Record, disk_id: int, action: str) -> vm_disks.Disk:
     state = vm["state"]
     if not (vm_states.is_running(vm) or state in (POWEROFF, SUSPENDED)) or (action == "revert" and state == ACTIVE):
-        verb = {"create": "create a new", "revert": "revert to", "delete": "delete"}[action]
-        raise errors.action(f"Could not {verb} disk snapshot for VM {vm.id}, wrong state {vm_states.name(vm)}.")
+        what = {"create": "create a new snapshot", "revert": "revert to disk snapshot",
+                "delete": "delete disk snapshot"}
+        raise errors.action(f"Could not {what[action]} for VM {vm.id}, wrong state {vm_states.name(vm)}.")
     disk = vm_disks.by_id(vm, disk_id)
     if disk is None:
         raise errors.action("VM disk does not exist")

@@ -23,7 +23,8 @@ def make_host(front: Front, name: str, im_mad: str, vm_mad: str, cluster: int) -
     record.fields = {"state": MONITORED, "im_mad": im_mad, "vm_mad": vm_mad, "clusters": [cluster],
                      "total_memory_kb": MEMORY_KB, "total_cpu": CPU}
     values: dict[str, str] = {"ARCH": "x86_64", "CPUSPEED": "3200", "HOSTNAME": name, "HYPERVISOR": vm_mad,
-                              "IM_MAD": im_mad, "MODELNAME": "Dummy(R) Core @ 3.2GHz", "RESERVED_CPU": "", "RESERVED_MEM": "",
+                              "IM_MAD": im_mad,
+                              "MODELNAME": "Dummy(R) Core @ 3.2GHz", "RESERVED_CPU": "", "RESERVED_MEM": "",
                               "VM_MAD": vm_mad}
     if front.settings.modern:
         values.update({"KVM_CPU_FEATURES": "sse2", "KVM_CPU_MODELS": "486 kvm64", "MEMORY_ENCRYPTION": "SEV",

@@ -181,7 +181,7 @@ def backup(front: Front, caller: Caller, vm_id: int, datastore_id: int, reset: b
     rights.require(caller, rights.ADMIN, vm)
     rights.require(caller, rights.USE, datastore)
     if vm["state"] != POWEROFF and not vm_states.is_running(vm):
-        raise errors.internal(f"Cannot create backup, VM in wrong state {vm_states.name(vm)}")
+        raise errors.action(f"Could not create a new backup for VM {vm_id}, wrong state {vm_states.name(vm)}.")
     raise errors.internal("Could not create a new backup: no backup driver is configured in this sandbox")
 
 
