@@ -34,7 +34,7 @@ print(len(plan.decisions), sum(decision.runs for decision in plan.decisions))
 """
 PYONE = """
 import sys, pyone
-server, offset, page = pyone.OneServer(sys.argv[1], session="oneadmin:password"), 0, 250
+server, offset, page = pyone.OneServer(sys.argv[1], session="oneadmin:password"), 0, 500
 while True:
     machines = server.vmpool.infoextended(-2, offset, -page, -1, "").VM
     offset += len(machines)

@@ -29,13 +29,7 @@ class PoolVm(NamedTuple):
 
 
 def parse(element: etree._Element) -> Optional[PoolVm]:
-    """A VM from its `<VM>` element; None when it has neither BACKUP nor ONEBACKUP, so that nothing is to be planned.
-
-    Raises ValueError for an element without an id.
-    """
-    vm_id = xml_values.number(element, "ID")
-    if vm_id < 0:
-        raise ValueError("a VM without an ID")
+    """A VM from its `<VM>` element; None when it has neither BACKUP nor ONEBACKUP, so that nothing is to be planned."""
     template = element.find("USER_TEMPLATE")
     backup = None if template is None else template.find("BACKUP")
     told = None if template is None else template.find("ONEBACKUP")
@@ -44,7 +38,7 @@ def parse(element: etree._Element) -> Optional[PoolVm]:
     state = vm.state_of(element)
     datastore_ids, size_mb = _disks(element)
     return PoolVm(
-        vm_id=vm_id,
+        vm_id=xml_values.number(element, "ID"),
         name=xml_values.text(element, "NAME"),
         uid=xml_values.number(element, "UID"),
         state=state,
