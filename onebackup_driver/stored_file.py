@@ -25,6 +25,7 @@ class Stored:
 def fetch(url: str, with_checksum: bool, timeout_s: float) -> Stored:
     """Fetch the whole file behind an http(s) URL. Raises Failed when it cannot be fetched to its end."""
     import requests
+    import urllib3
 
     digest = hashlib.md5() if with_checksum else None
     deadline, length = clock.monotonic() + timeout_s, 0
@@ -34,14 +35,15 @@ def fetch(url: str, with_checksum: bool, timeout_s: float) -> Stored:
         ) as answer:
             if answer.status_code != 200:
                 raise errors.Failed(f"the marketplace answers {answer.status_code} {answer.reason} for {url}")
-            for piece in answer.iter_content(_PIECE_BYTES):
+            # As a restore takes them: the bytes that are stored, not what a Content-Encoding would make of them.
+            for piece in answer.raw.stream(_PIECE_BYTES, decode_content=False):
                 length += len(piece)
                 if digest is not None:
                     digest.update(piece)
                 if clock.monotonic() > deadline:
                     raise errors.TimedOut(f"fetching {url} took longer than {timeout_s:g} s")
             announced = answer.headers.get("Content-Length")
-    except requests.exceptions.RequestException as error:
+    except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError) as error:
         raise errors.Failed(
             f"cannot fetch what the marketplace stored at {url}: {' '.join(str(error).split())[:200]}"
         ) from error

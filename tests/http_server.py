@@ -79,13 +79,13 @@ def running(*answers: Callable[[BaseHTTPRequestHandler], None], port: int = 0) -
 
 
 def content(
-    body: bytes, status: int = 200, length: int | None = None, **headers: str
+    body: bytes, status: int = 200, length: int | None = None, headers: dict[str, str] | None = None
 ) -> Callable[[BaseHTTPRequestHandler], None]:
     """An ordinary answer; with another `length` the body is shorter than announced."""
 
     def answer(handler: BaseHTTPRequestHandler) -> None:
         handler.send_response(status)
-        for name, value in {"Content-Length": str(len(body) if length is None else length), **headers}.items():
+        for name, value in {"Content-Length": str(len(body) if length is None else length), **(headers or {})}.items():
             handler.send_header(name, value)
         handler.end_headers()
         handler.wfile.write(body)
