@@ -119,5 +119,5 @@ def load(path: Path) -> Journal:
             str(document["outcome"]),
             dict(document["facts"]),
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ArithmeticError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise Unreadable(f"cannot read the journal {path}: {error!r}; look at it and move it away") from error

@@ -24,8 +24,8 @@ def run(context: Context, kind: str, run_id: str, vm_id: int, vm_name: str, tell
     except BaseException as error:
         with signals.deferred():
             report = _break_off(context, book, error, tell)
-        if report is not None:
-            raise report from error
+            if report is not None:
+                raise report from error  # inside: a signal that waits must not hide it
         raise
 
 

@@ -17,9 +17,13 @@ _raised = False
 
 
 def install() -> None:
-    """Let SIGTERM, SIGINT and SIGHUP raise Terminated in the main thread; the first one only."""
+    """Let SIGTERM, SIGINT and SIGHUP raise Terminated in the main thread; the first one only.
+
+    One that the caller had us ignore (nohup, a background job of a shell) stays ignored.
+    """
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, _handle)
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, _handle)
 
 
 def _handle(number: int, frame: Optional[FrameType]) -> None:
