@@ -6,6 +6,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+from sandbox.core import xml_text
 from sandbox.core.front import Front
 from sandbox.machines import drivers
 from sandbox.objects import images
@@ -27,8 +28,9 @@ def import_app(front: Front, app_id: int, request: bytes) -> None:
         if front.faults.fails("import"):
             raise market_drivers.DriverFailed("Error importing app into marketplace: Failed on request")
         information = datastore_drivers.export(Path(image["source"]), image["size"])
+        document = xml_text.pretty(market_drivers.with_import_info(request, information).decode()) + "\n"
         result = market_drivers.import_app(
-            market["market_mad"], front.settings.remotes, market_drivers.with_import_info(request, information), app_id,
+            market["market_mad"], front.settings.remotes, document.encode(), app_id,
             environment=drivers.environment(front), version=front.settings.version)
     except market_drivers.DriverFailed as error:
         _failed(front, app_id, error.message)

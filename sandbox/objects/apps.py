@@ -38,9 +38,10 @@ def allocate(front: Front, caller: Caller, text: str, market_id: int) -> int:
     problem = _problem(front, caller, template)
     if problem:
         raise names.allocation_error("marketapp", problem, front.settings.modern)
+    market_xml = render.market(front, market)
     record = _make(front, caller, market, template)
     if record["type"] == TYPES["IMAGE"]:
-        _start_import(front, record, market)
+        _start_import(front, record, market_xml)
     return record.id
 
 
@@ -70,7 +71,7 @@ def _make(front: Front, caller: Caller, market: Record, template: Template) -> R
     return record
 
 
-def _start_import(front: Front, record: Record, market: Record) -> None:
+def _start_import(front: Front, record: Record, market_xml: str) -> None:
     image = front.find("image", record["origin_id"])
     problem = "Image does not exist." if image is None else images.clone_problem(image)
     if image is None or problem:
@@ -78,7 +79,7 @@ def _start_import(front: Front, record: Record, market: Record) -> None:
         record.template.set_error(str(problem))
         front.save(record)
         raise errors.internal(str(problem))
-    documents = [render.marketapp(front, record), render.market(front, market), render.image(front, image)]
+    documents = [render.marketapp(front, record), market_xml, render.image(front, image)]
     datastore = front.find("datastore", image["datastore_id"])
     if datastore is not None:
         documents.append(render.datastore(front, datastore))

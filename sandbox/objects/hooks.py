@@ -166,4 +166,4 @@ def after_call(front: Front, name: str, arguments: list[Any], result: Result) ->
     with front.lock:
         found = [hook for hook in front.all("hook") if hook["type"] == "api" and hook.template.get("CALL") == name]
     for hook in found:
-        hook_runs.start(front, hook, api=hook_runs.call_info(arguments, result))
+        hook_runs.start(front, hook, api=hook_runs.call_info(arguments, result, front.settings.modern))

@@ -115,7 +115,7 @@ class Replay:
     def _translated(self, exchange: Exchange, position: int, value: Any) -> Any:
         kind = exchange.method.split(".")[1]
         if isinstance(value, str):
-            return self._text(value) if exchange.method != "one.vmpool.infoset" else str(self._id("vm", int(value)))
+            return self.text(value) if exchange.method != "one.vmpool.infoset" else str(self._id("vm", int(value)))
         if isinstance(value, bool) or not isinstance(value, int):
             return value
         if exchange.method == "one.marketapp.allocate":
@@ -128,7 +128,7 @@ class Replay:
     def _id(self, kind: str, number: int) -> int:
         return self.ids[kind].get(number, number)
 
-    def _text(self, text: str) -> str:
+    def text(self, text: str) -> str:
         for recorded, ours in self.texts.items():
             text = text.replace(recorded, ours)
         return re.sub(r'(\w+)="(\d+)"', self._attribute, text)

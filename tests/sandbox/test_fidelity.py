@@ -2,12 +2,14 @@
 """Each recorded session, call by call, against a sandbox of that version."""
 from __future__ import annotations
 
+import base64
 import difflib
 import re
 import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Optional
 
 import pytest
 from lxml import etree
@@ -20,12 +22,16 @@ from tests.sandbox.recordings import Exchange
 from tests.sandbox.replay import Answer, Replay, make_sources
 
 VERSIONS = ("6.4", "7.4")
+SHELL = ("_", "OLDPWD", "SHLVL")
+DUMP = ('d=$(mktemp -d "$HOME/NAME-XXXXXX"); env > $d/env; cat > $d/stdin; '
+        'for a in "$0" "$@"; do echo "$a"; done > $d/argv.new; mv $d/argv.new $d/argv\n')
 PROBE = {
-    "market/probe/import": 'echo \'SOURCE="probe://app-1234" MD5="d41d8cd98f00b204e9800998ecf8427e" SIZE="512" '
+    "market/probe/import": DUMP.replace("NAME", "market-import") +
+                           'echo \'SOURCE="probe://app-1234" MD5="d41d8cd98f00b204e9800998ecf8427e" SIZE="512" '
                            'FORMAT="qcow2"\'',
-    "market/probe/delete": "exit 0",
+    "market/probe/delete": DUMP.replace("NAME", "market-delete"),
     "market/probe/monitor": "echo 'USED_MB=10 FREE_MB=990 TOTAL_MB=1000'",
-    "hooks/probe/dump": "exit 0",
+    "hooks/probe/dump": DUMP.replace("NAME", "hook"),
 }
 
 
@@ -44,7 +50,9 @@ def _play(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         _make_remotes(directory / "state" / "remotes")
         with servers.http_server(public) as http, process.start(
                 directory / "state", request.param, speed=2) as front_end:
-            texts = {"/var/tmp/base": f"{sources}/base", "http://127.0.0.1:8074/": http.url,
+            # The disk image is the same from either file; the qcow2 one is copied in no time.
+            texts = {'/var/tmp/base.raw"\nTYPE="DATABLOCK': f'{sources}/base.qcow2"\nTYPE="DATABLOCK',
+                     "/var/tmp/base": f"{sources}/base", "http://127.0.0.1:8074/": http.url,
                      "http://127.0.0.1:8064/": http.url, "/var/www/market": str(public)}
             for what in ("saveas", "download", "import"):
                 front_end.control("slow", what=what, seconds=0.15)
@@ -160,6 +168,58 @@ def _passed(log: str) -> list[str]:
 
 def _without_repetition(states: list[str]) -> list[str]:
     return [state for number, state in enumerate(states) if number == 0 or states[number - 1] != state]
+
+
+def test_hooks_were_given_what_recorded_hooks_were_given(played: Played) -> None:
+    ours = [_payload(directory, played) for directory in played.replay.front_end.state.glob("hook-*")]
+    recorded = recordings.DIRECTORY / played.version / "payloads"
+    theirs = [_payload(directory, played, played.replay.ids) for directory in sorted(recorded.glob("hook-*"))]
+    missing = [payload for payload in theirs if payload not in ours]
+    assert not missing, _nearest(missing[0], ours)
+    assert len(ours) == len(theirs)
+
+
+@pytest.mark.parametrize("action", ["import", "delete"])
+def test_market_drivers_were_given_what_recorded_ones_were_given(played: Played, action: str) -> None:
+    ours = [_payload(path, played) for path in played.replay.front_end.state.glob(f"market-{action}-*")]
+    recorded = recordings.DIRECTORY / played.version / "payloads" / f"market-{action}-1"
+    theirs = _payload(recorded, played, played.replay.ids)
+    assert theirs in ours, _nearest(theirs, ours)
+
+
+def _nearest(wanted: list[str], ours: list[list[str]]) -> str:
+    best = max(ours, key=lambda payload: difflib.SequenceMatcher(None, wanted, payload).ratio())
+    return "\n".join(difflib.unified_diff(wanted, best, "recorded", "sandbox", lineterm="", n=0))
+
+
+def _payload(directory: Path, played: Played, ids: Optional[comparison.Ids] = None) -> list[str]:
+    """One hook run: where its data came from, the other arguments, the variables, the document and its indentation."""
+    words, text = (directory / "argv").read_text().split()[1:], (directory / "stdin").read_text()
+    names = sorted(line.split("=")[0] for line in (directory / "env").read_text().splitlines())
+    encoded = text or words[0]
+    document = base64.b64decode(encoded, validate=True).decode()
+    document = document.replace(str(played.replay.front_end.state), "/var/lib/one")
+    xml = comparison.parse(document)
+    known = {kind: {str(number) for number in (numbers if ids else numbers.values())}
+             for kind, numbers in played.replay.ids.items()}
+    lines = comparison.lines(comparison.prepare(xml, known), ids)
+    shape = [re.sub(r"\S.*", "", line) for line in document.splitlines()[:40]]
+    lines = [_translated(line, played.replay) if ids else _own(line) for line in lines]
+    second = words[1] if words[1:] and not words[1].isdigit() else ""
+    return [str(len(words)), second, str(bool(text)), str(text.endswith("\n")),
+            ",".join(name for name in names if name not in SHELL), *shape, *lines]
+
+
+def _translated(line: str, replay: Replay) -> str:
+    """CALL_INFO holds arguments and answers as they were: the VM's id, template texts, messages."""
+    match = re.match(r"(\s+VALUE=)(\d+)$", line)
+    if match is not None:
+        return match.group(1) + str(replay.ids["vm"].get(int(match.group(2)), match.group(2)))
+    return replay.message(replay.text(line)) if line.lstrip().startswith("VALUE") else line
+
+
+def _own(line: str) -> str:
+    return re.sub(r"at line \d+", "at line #", line)
 
 
 def test_no_exception_is_left_over(played: Played) -> None:

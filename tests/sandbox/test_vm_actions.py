@@ -8,13 +8,13 @@ from sandbox.process import FrontEnd
 from tests.sandbox import driving
 from tests.sandbox.driving import DONE, HOLD, PENDING, POWEROFF, RUNNING, STOPPED, SUSPENDED, UNDEPLOYED
 
-WAY = {
+WAY: dict[driving.State, list[str]] = {
     RUNNING: [], POWEROFF: ["poweroff"], SUSPENDED: ["suspend"], STOPPED: ["stop"], UNDEPLOYED: ["undeploy"],
     DONE: ["terminate-hard"],
 }
-NAMES = {RUNNING: "RUNNING", POWEROFF: "POWEROFF", SUSPENDED: "SUSPENDED", STOPPED: "STOPPED",
+NAMES: dict[driving.State, str] = {RUNNING: "RUNNING", POWEROFF: "POWEROFF", SUSPENDED: "SUSPENDED", STOPPED: "STOPPED",
          UNDEPLOYED: "UNDEPLOYED", DONE: "DONE", HOLD: "HOLD", PENDING: "PENDING"}
-POSSIBLE = {
+POSSIBLE: dict[str, dict[driving.State, driving.State]] = {
     "poweroff": {RUNNING: POWEROFF}, "poweroff-hard": {RUNNING: POWEROFF}, "suspend": {RUNNING: SUSPENDED},
     "resume": {POWEROFF: RUNNING, SUSPENDED: RUNNING, STOPPED: RUNNING, UNDEPLOYED: RUNNING},
     "stop": {RUNNING: STOPPED, SUSPENDED: STOPPED}, "undeploy": {RUNNING: UNDEPLOYED, POWEROFF: UNDEPLOYED},
