@@ -204,9 +204,9 @@ def test_patience_ends() -> None:
     with http_server.running(closed) as server:
         began = time.monotonic()
         with pytest.raises(errors.OutcomeUnknown):
-            connected(server, patience_s=1.2).read("one.system.version")
-        assert 0.4 < time.monotonic() - began < 5
-    assert 2 <= len(server.bodies) <= 4
+            connected(server, patience_s=2.0).read("one.system.version")
+        assert 0.4 < time.monotonic() - began < 8
+    assert 2 <= len(server.bodies) <= 5
 
 
 @pytest.mark.parametrize("way", ["call", "read"])
@@ -215,7 +215,7 @@ def test_silence_ends_with_the_time_out(way: str) -> None:
         began = time.monotonic()
         with pytest.raises(errors.OutcomeUnknown, match="did not answer one.vm.action within 0.3 s"):
             getattr(connected(server, timeout_s=0.3), way)("one.vm.action", "resume", 1)
-        assert 0.2 < time.monotonic() - began < 3
+        assert 0.2 < time.monotonic() - began < 8
     assert server.methods == ["one.vm.action"]
 
 

@@ -169,7 +169,7 @@ def test_a_damaged_or_forged_vm_is_none_and_takes_no_time(text: str) -> None:
     element = carrying(text)
     began = time.monotonic()
     assert manifest.read_vm(element) is None
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 5
 
 
 @settings(max_examples=60, deadline=None)
