@@ -89,6 +89,8 @@ def _restore_point(vm_app: App, apps: dict[int, App]) -> RestorePoint:
         problems.append(f"app {vm_app.app_id} is {states.app(vm_app.state)}")
     if not disks:
         problems.append(f"app {vm_app.app_id} names no disk")
+    if manifest.read_vm(vm_app.element) is None:
+        problems.append(f"app {vm_app.app_id} carries no readable VM")
     found = vm_app.tags.get("FORMAT", "")
     if found != manifest.FORMAT:
         problems.append(f"app {vm_app.app_id} has the format {found!r}, this version reads {manifest.FORMAT}")

@@ -16,7 +16,7 @@ def choose(points: list[RestorePoint], vm_id: int, wanted: str = "") -> RestoreP
     if not own:
         raise errors.Refused(f"there is no restore point of VM {vm_id}")
     if wanted:
-        found = [point for point in own if _is(point, wanted)]
+        found = [point for point in own if _is(point, wanted)] or [point for point in own if _begins(point, wanted)]
         if len(found) != 1:
             known = ", ".join(f"{point.backup_id} ({units.local_time(point.time)})" for point in own)
             problem = "no restore point" if not found else "more than one restore point"
@@ -40,6 +40,8 @@ def usable(point: RestorePoint) -> RestorePoint:
 
 def _is(point: RestorePoint, wanted: str) -> bool:
     number: Optional[int] = xml_values.whole_number(wanted)
-    if number is not None:
-        return number in (point.backup_id, point.time)
+    return number is not None and number in (point.backup_id, point.time)
+
+
+def _begins(point: RestorePoint, wanted: str) -> bool:
     return units.local_time(point.time).startswith(wanted.replace("T", " "))

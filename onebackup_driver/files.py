@@ -7,6 +7,8 @@ import os
 import tempfile
 from pathlib import Path
 
+from onebackup_driver import clock
+
 
 def make_private_directory(path: Path) -> None:
     """Create the directory (mode 0700) and its parents."""
@@ -29,6 +31,17 @@ def write(path: Path, content: bytes) -> None:
             pass  # the first error is the one to report
         raise
     sync_directory(path.parent)
+
+
+def remove_stale(directory: Path, older_than_s: float) -> None:
+    """Remove the temporary files that killed writers left in the directory."""
+    limit = clock.now() - older_than_s
+    for path in directory.glob(".*.*"):
+        try:
+            if path.is_file() and path.stat().st_mtime < limit:
+                path.unlink()
+        except OSError:
+            pass  # its writer has just finished, or somebody else was first
 
 
 def sync_directory(path: Path) -> None:

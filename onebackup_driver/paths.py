@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Optional
 
+from onebackup_driver import errors
+
 
 @dataclass(frozen=True)
 class Paths:
@@ -32,6 +34,15 @@ class Paths:
         return self.state / "queue"
 
     @property
+    def progress(self) -> Path:
+        return self.state / "progress"
+
+    @property
+    def failures(self) -> Path:
+        """What the timer remembers of failed backups."""
+        return self.state / "failures.json"
+
+    @property
     def log(self) -> Path:
         """Where a worker that a hook started, and hooks that met a bug, write."""
         return self.state / "hooks.log"
@@ -40,9 +51,13 @@ class Paths:
 def find(environment: Optional[Mapping[str, str]] = None) -> Paths:
     """The paths for this process: ONE_LOCATION, ONE_AUTH, ONE_XMLRPC, ONEBACKUP_CONFIG and HOME are honoured.
 
+    Raises UsageError when ONEBACKUP_CONFIG names a file that is not there.
+
     ONE_AUTH and ONE_XMLRPC mean what they mean to every OpenNebula command (src/oca/ruby/opennebula/client.rb).
     """
     env = os.environ if environment is None else environment
+    if env.get("ONEBACKUP_CONFIG") and not Path(env["ONEBACKUP_CONFIG"]).exists():
+        raise errors.UsageError(f"ONEBACKUP_CONFIG names {env['ONEBACKUP_CONFIG']}, which does not exist")
     home = Path(env.get("HOME", "/var/lib/one"))
     location = env.get("ONE_LOCATION")
     etc = Path(location, "etc") if location else Path("/etc/one")

@@ -7,23 +7,30 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
-from onebackup_driver import cloud, errors, finishing, journal, locks, records, status, undo
+from onebackup_driver import cloud, errors, files, finishing, journal, locks, records, status, undo
 from onebackup_driver.catalogue import RestorePoint
 from onebackup_driver.context import Context
 from onebackup_driver.journal import Journal
 
+#: No writer of a journal takes this long.
+_STALE_S = 3600
+
 
 @dataclass(frozen=True)
 class Recovered:
-    """What became of one unfinished run: `good` is False when somebody has to look at it."""
+    """What became of one unfinished run: `good` is False when somebody has to look at it. `untouched`: it was left
+    alone, because it goes on or for another reason that is in the message."""
 
     vm_id: int
     message: str
     good: bool = True
+    untouched: bool = False
 
 
 def everything(context: Context, dry_run: bool = False) -> list[Recovered]:
     """Recover every run whose process is dead; a run that still goes on is named and left alone."""
+    if not dry_run:
+        files.remove_stale(context.journals, _STALE_S)
     return [_one(context, path, dry_run) for path in journal.unfinished(context.journals)]
 
 
@@ -36,7 +43,7 @@ def leftovers_of(context: Context, vm_id: int) -> None:
             context.log.warning("%s", error)
             continue
         if book.vm_id == vm_id:
-            found = _recover(context, book)
+            found = finish_or_undo(context, book)
             context.log.warning("%s", found.message)
             if not found.good:
                 raise errors.NeedsAttention(found.message, "onebackup recover")
@@ -47,18 +54,19 @@ def _one(context: Context, path: Path, dry_run: bool) -> Recovered:
         book = journal.load(path)
         with locks.vm(context.locks, book.vm_id, "being recovered"):
             if not path.exists():
-                return Recovered(book.vm_id, f"VM {book.vm_id}: its run {book.run} has just ended")
+                return Recovered(book.vm_id, f"VM {book.vm_id}: its run {book.run} has just ended", untouched=True)
             book = journal.load(path)
             if dry_run:
                 return Recovered(book.vm_id, _intention(context, book))
-            return _recover(context, book)
+            return finish_or_undo(context, book)
     except locks.Busy as error:
-        return Recovered(book.vm_id, str(error))
+        return Recovered(book.vm_id, str(error), untouched=True)
     except journal.Unreadable as error:
         return Recovered(-1, str(error), good=False)
 
 
-def _recover(context: Context, book: Journal) -> Recovered:
+def finish_or_undo(context: Context, book: Journal) -> Recovered:
+    """Finish a run whose restore point is complete, undo any other. The caller holds the VM's lock."""
     try:
         point = _complete(context, book)
         if point is not None:

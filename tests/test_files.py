@@ -74,3 +74,15 @@ def test_directories_are_private(tmp_path: Path) -> None:
     os.chmod(path, 0o750)
     files.make_private_directory(path)
     assert stat.S_IMODE(path.stat().st_mode) == 0o750, "an admin's own choice stays"
+
+
+def test_what_killed_writers_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    old, new, wanted = tmp_path / ".run.json.ab12", tmp_path / ".run.json.cd34", tmp_path / "run.json"
+    for path in (old, new, wanted):
+        path.write_text("{}")
+    for path in (old, wanted):
+        os.utime(path, (1, 1))
+
+    files.remove_stale(tmp_path, 3600)
+
+    assert sorted(tmp_path.iterdir()) == sorted([new, wanted])

@@ -5,7 +5,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from onebackup_driver import paths
+import pytest
+
+from onebackup_driver import errors, paths
 
 
 def home(tmp_path: Path, **files: str) -> str:
@@ -41,19 +43,26 @@ def test_the_users_own_session_and_endpoint_count(tmp_path: Path) -> None:
 
 
 def test_the_environment_wins(tmp_path: Path) -> None:
+    named = tmp_path / "backup.yaml"
+    named.touch()
     found = paths.find(
         {
             "HOME": home(tmp_path, one_auth="a:b", one_endpoint="http://other:2633/RPC2"),
             "ONE_AUTH": "/secret/auth",
             "ONE_XMLRPC": "http://third/RPC2",
-            "ONEBACKUP_CONFIG": "/elsewhere/backup.yaml",
+            "ONEBACKUP_CONFIG": str(named),
             "ONE_LOCATION": "/srv/cloud",
         }
     )
     assert found.one_auth == Path("/secret/auth")
     assert found.endpoint == "http://third/RPC2"
-    assert found.configuration == Path("/elsewhere/backup.yaml")
+    assert found.configuration == named
     assert found.state == Path("/srv/cloud/var/onebackup")
+
+
+def test_a_configuration_that_is_named_and_not_there_is_said(tmp_path: Path) -> None:
+    with pytest.raises(errors.UsageError, match="ONEBACKUP_CONFIG names /nowhere/backup.yaml"):
+        paths.find({"HOME": str(tmp_path), "ONEBACKUP_CONFIG": "/nowhere/backup.yaml"})
 
 
 def test_empty_variables_are_as_none(tmp_path: Path) -> None:
