@@ -17,6 +17,11 @@ class _StockFormatter(logging.Formatter):
         return f"{self.formatTime(record, '%Y-%m-%d %H:%M:%S')} {level:<5} : {text}"
 
 
+def _is_not_the_end(record: logging.LogRecord) -> bool:
+    """What ends a run (FATAL) is the command's own last line on stderr: it is not said there twice."""
+    return record.levelno < logging.CRITICAL
+
+
 def set_up(verbose: bool, log_file: Optional[str] = None) -> logging.Logger:
     """A logger: all lines on stdout with `verbose`, else into `log_file`, else only warnings, on stderr.
 
@@ -32,6 +37,7 @@ def set_up(verbose: bool, log_file: Optional[str] = None) -> logging.Logger:
     else:
         handler = logging.StreamHandler(sys.stderr)
         handler.setLevel(logging.WARNING)
+        handler.addFilter(_is_not_the_end)
     handler.setFormatter(_StockFormatter())
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
