@@ -19,6 +19,7 @@ from onebackup_driver import (
     names,
     planning,
     power,
+    progress,
     publish,
     records,
     recover,
@@ -59,7 +60,9 @@ def run(context: Context, vm_id: int, request: Request) -> Outcome:
         plan = planning.make(context, vm_id, request)
         if not planning.goes_on(plan):
             return Outcome(plan, None)
-        return _carry_out(context, plan)
+        size_mb = sum(disk.size_mb for disk in plan.disks)
+        with progress.of_vm(context.where.progress, context.log, vm_id, plan.machine.name, size_mb):
+            return _carry_out(context, plan)
 
 
 def _carry_out(context: Context, plan: Plan) -> Outcome:
@@ -88,7 +91,7 @@ def _carry_out(context: Context, plan: Plan) -> Outcome:
 def _save(context: Context, plan: Plan, book: Journal, name: str) -> _Saved:
     context.log.info("Saving VM as template")
     book.begin("temporaries")
-    template_id = saving.save_template(context, plan.machine, name)
+    template_id = saving.save_template(context, plan.machine, name, _temporary_tag(plan, book))
     book.note(template_id=template_id)
     for number, mode in enumerate(plan.modes):
         try:
@@ -158,6 +161,16 @@ def _publish(context: Context, plan: Plan, book: Journal, name: str, saved: _Sav
     publish.vm_app(context, market, name, plan.version, _vm_tag(plan, book, saved), machine, disks)
 
 
+def _temporary_tag(plan: Plan, book: Journal) -> Vector:
+    machine = plan.machine
+    tag = manifest.tags(machine, book.run, manifest.ROLE_TEMPORARY, clock.now())
+    tag.update(WAS=str(machine.state), SEQUENCE=str(machine.history_sequence))
+    tag.update(ACTIONS=",".join(mode.action for mode in plan.modes if mode.action))
+    if plan.request.oneshot:
+        tag["ONESHOT"] = "YES"
+    return tag
+
+
 def _vm_tag(plan: Plan, book: Journal, saved: _Saved) -> Vector:
     tag = manifest.tags(plan.machine, book.run, manifest.ROLE_VM, saved.moment)
     tag.update(MODE=saved.mode.name, CONSISTENCY=saved.mode.consistency)
@@ -165,6 +178,8 @@ def _vm_tag(plan: Plan, book: Journal, saved: _Saved) -> Vector:
         tag["NOT_SAVED"] = ",".join(str(disk_id) for disk_id in plan.not_saved)
     if plan.request.oneshot:
         tag["ONESHOT"] = "YES"
+    if plan.request.keep_backup:
+        tag["KEEP_OLDER"] = "YES"
     return tag
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One run per VM: kernel locks (flock), which a dead process never holds."""
+"""One run per VM, one timer: kernel locks (flock), which a dead process never holds."""
 
 from __future__ import annotations
 
@@ -14,20 +14,36 @@ from onebackup_driver import clock, errors, files, units
 
 
 class Busy(errors.Refused):
-    """Another live process works on this VM."""
+    """Another live process works on this VM, or is the timer."""
 
 
 @contextmanager
 def vm(directory: Path, vm_id: int, doing: str) -> Iterator[None]:
     """Hold the lock of one VM. Raises Busy naming the holder; `doing` is what others read, e.g. `being backed up`."""
-    files.make_private_directory(directory)
-    path = directory / f"vm-{vm_id}.lock"
+    with _hold(_vm_path(directory, vm_id), f"VM {vm_id}", doing):
+        yield
+
+
+@contextmanager
+def timer(directory: Path) -> Iterator[None]:
+    """Be the only `onebackup run`. Raises Busy naming the other."""
+    with _hold(directory / "timer.lock", "onebackup run", "under way"):
+        yield
+
+
+def _vm_path(directory: Path, vm_id: int) -> Path:
+    return directory / f"vm-{vm_id}.lock"
+
+
+@contextmanager
+def _hold(path: Path, what: str, doing: str) -> Iterator[None]:
+    files.make_private_directory(path.parent)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise Busy(f"VM {vm_id} is {_holder(path)}; try again when it has ended") from None
+            raise Busy(f"{what} is {_holder(path)}; try again when it has ended") from None
         _sign(descriptor, doing)
         yield
     finally:

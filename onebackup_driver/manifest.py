@@ -20,7 +20,7 @@ from onebackup_driver.vm import Disk, VirtualMachine
 from onebackup_driver.xml_values import Attribute, Vector
 
 FORMAT = "1"
-ROLE_VM, ROLE_DISK = "vm", "disk"
+ROLE_VM, ROLE_DISK, ROLE_TEMPORARY = "vm", "disk", "temporary"
 #: A VM's XML beyond this is not ours to read.
 _VM_LIMIT_BYTES = 16 * 1024 * 1024
 

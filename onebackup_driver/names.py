@@ -38,3 +38,12 @@ def restored(vm_name: str, run: str) -> str:
 def carries(name: str, run: str) -> bool:
     """Whether an object of this name was made by the run."""
     return bool(run) and (name.endswith(run) or f"{run}-disk-" in name)
+
+
+_BACKUP_NAME = re.compile(r" - BACKUP - \d{8}_\d{6} - ([0-9a-f]{32})(?:-disk-\d+)?\Z")
+
+
+def run_of_backup(name: str) -> str:
+    """The run id in a name that `backup` or `disk` made; empty for any other name."""
+    match = _BACKUP_NAME.search(name)
+    return match.group(1) if match else ""

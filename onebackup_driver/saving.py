@@ -10,14 +10,18 @@ from lxml import etree
 from onebackup_driver import cloud, errors, names, restore_template, states, template_text, waiting, xml_values
 from onebackup_driver.context import Context
 from onebackup_driver.vm import Disk, VirtualMachine
+from onebackup_driver.xml_values import Vector
 
 #: one.vm.disksaveas: take the disk as it is now, not one of its snapshots.
 _NOW = -1
 
 
-def save_template(context: Context, machine: VirtualMachine, name: str) -> int:
-    """Make the temporary template; what oned would not take back in a restore shows here, with the VM running."""
-    text = template_text.render([("NAME", name), *restore_template.stock_text(machine)])
+def save_template(context: Context, machine: VirtualMachine, name: str, tag: Vector) -> int:
+    """Make the temporary template; what oned would not take back in a restore shows here, with the VM running.
+
+    `tag` is what another front-end needs to undo the run without our journal (strays.py).
+    """
+    text = template_text.render([("NAME", name), ("ONEBACKUP", tag), *restore_template.stock_text(machine)])
     try:
         return cloud.create(context, "template", name, "one.template.allocate", text)
     except errors.CallRefused as error:

@@ -104,6 +104,17 @@ def obstacle(decision: Decision, running: Iterable[Decision], limits: Limits) ->
     return ""
 
 
+def slots(decisions: Iterable[Decision], running: Iterable[Decision], limits: Limits) -> dict[int, str]:
+    """For each VM to be run, in order: why it would have to wait if all were started now; empty when it would not."""
+    under_way, found = list(running), {}
+    for decision in decisions:
+        if decision.runs:
+            found[decision.machine.vm_id] = why = obstacle(decision, under_way, limits)
+            if not why:
+                under_way.append(decision)
+    return found
+
+
 def over_budget(began: float, now: float, minutes: int) -> bool:
     """Whether a run that began then may start no more backups (both in the same seconds; 0 minutes: no limit)."""
     return minutes > 0 and now - began >= 60 * minutes
@@ -170,3 +181,8 @@ def _in_window(decision: Decision, rules: Policy, around: Circumstances) -> Deci
         return replace(decision, verdict=BAD, reason=reason)
     shut = f"the site's window is {site.text}" if not site.open_at(around.now) else f"its WINDOW is {rules.window.text}"
     return replace(decision, verdict=CLOSED, reason=shut, at=opens)
+
+
+def stand_in(vm_id: int) -> Decision:
+    """A VM of which nothing is known but that a backup of it runs."""
+    return Decision(PoolVm(vm_id, "", -1, states.RUNNING, 0, -1, (), 0, 0, None, {}), DUE, "")

@@ -8,7 +8,7 @@ import os
 from dataclasses import dataclass
 from typing import Optional
 
-from onebackup_driver import clock, errors
+from onebackup_driver import clock, errors, progress
 
 _PIECE_BYTES = 1024 * 1024
 _STALL_TIMEOUT_S = 60
@@ -36,13 +36,14 @@ def fetch(url: str, with_checksum: bool, timeout_s: float) -> Stored:
             if answer.status_code != 200:
                 raise errors.Failed(f"the marketplace answers {answer.status_code} {answer.reason} for {url}")
             # As a restore takes them: the bytes that are stored, not what a Content-Encoding would make of them.
+            announced = answer.headers.get("Content-Length")
             for piece in answer.raw.stream(_PIECE_BYTES, decode_content=False):
                 length += len(piece)
+                progress.advance(length, int(announced or 0))
                 if digest is not None:
                     digest.update(piece)
                 if clock.monotonic() > deadline:
                     raise errors.TimedOut(f"fetching {url} took longer than {timeout_s:g} s")
-            announced = answer.headers.get("Content-Length")
     except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError) as error:
         raise errors.Failed(
             f"cannot fetch what the marketplace stored at {url}: {' '.join(str(error).split())[:200]}"

@@ -20,17 +20,19 @@ LAYERS: dict[str, set[str]] = {
     "foundation": {"", "errors", "s3_access", "site_rules", "units", "window"},
     "edges": {
         "clock", "commands", "configuration", "context", "files", "frontend", "journal", "locks", "logs",
-        "paths", "queue", "signals", "stored_file", "stored_object", "waiting", "worker", "xml_rpc",
+        "paths", "progress", "queue", "signals", "stored_file", "stored_object", "waiting", "worker", "xml_rpc",
     },
     "core": {
-        "app", "catalogue", "choosing", "manifest", "modes", "names", "networks", "policy", "pool_vm", "records",
-        "restore_template", "retention", "retry", "s3_marketplace", "schedule", "states", "template_text", "verdict", "vm", "xml_values",
+        "app", "catalogue", "choosing", "explaining", "manifest", "modes", "names", "networks", "policy",
+        "pool_vm", "records", "restore_template", "retention", "retry", "s3_marketplace", "schedule",
+        "states", "template_text", "verdict", "vm", "xml_values",
     },
     "steps": {
-        "cloud", "failures", "finishing", "images", "planner", "planning", "pool", "power", "publish", "reborn", "sagas", "saving", "source",
-        "status", "temporaries", "undo", "verifying",
+        "children", "cloud", "failures", "finishing", "images", "leader", "planner", "planning", "pool",
+        "power", "publish", "reborn", "sagas", "saving", "source", "status", "temporaries", "undo",
+        "verifying",
     },
-    "stories": {"backup", "listing", "recover", "restore", "serving", "terminated"},
+    "stories": {"backup", "listing", "overview", "recover", "restore", "serving", "strays", "terminated", "timer"},
     "actions": {"cli/", "hooks/"},
 }  # fmt: skip
 ORDER = list(LAYERS)

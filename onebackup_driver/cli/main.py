@@ -39,7 +39,7 @@ def _guarded(argv: list[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from onebackup_driver.cli import backup, list, recover, restore, work
+    from onebackup_driver.cli import backup, list, plan, recover, restore, run, status, work
 
     parser = argparse.ArgumentParser(
         prog="onebackup",
@@ -49,7 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"onebackup {onebackup_driver.__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (backup, restore, list, recover, work):
+    for command in (backup, restore, list, run, plan, status, recover, work):
         command.register(commands)
     return parser
 

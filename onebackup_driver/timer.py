@@ -1,0 +1,235 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One run of the timer (`onebackup run`, cron's `backup_vms`): leftovers, requests, and every VM that is due."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Optional
+
+from onebackup_driver import (
+    children,
+    clock,
+    explaining,
+    failures,
+    leader,
+    locks,
+    planner,
+    progress,
+    queue,
+    recover,
+    retry,
+    schedule,
+    signals,
+    strays,
+)
+from onebackup_driver.children import Backup, Ended
+from onebackup_driver.commands import Child
+from onebackup_driver.context import Context
+from onebackup_driver.planner import Plan
+from onebackup_driver.progress import Progress
+from onebackup_driver.recover import Recovered
+from onebackup_driver.schedule import Circumstances, Decision
+
+_PAUSE_S = 0.2
+_REQUEST_WORDS = {
+    "now": "a backup now",
+    "off": "a backup while it is off",
+    "native": "onevm backup",
+    "terminated": "it was terminated",
+}
+
+#: Called several times a second with what runs.
+Watch = Callable[[list[Progress]], None]
+
+
+@dataclass
+class Report:
+    """What a run of the timer did. It is filled as things happen, so that it is true also when the run is ended early.
+    `idle`: why nothing was done at all."""
+
+    idle: str = ""
+    recovered: list[Recovered] = field(default_factory=list)
+    ended: list[Ended] = field(default_factory=list)
+    not_run: list[Decision] = field(default_factory=list)
+
+    def of(self, *results: str) -> list[Ended]:
+        return [item for item in self.ended if item.result in results]
+
+
+def run(context: Context, watch: Watch, report: Report, log_file: Optional[str] = None) -> None:
+    """Do everything that is to be done now. Raises Refused or FrontEndError when nothing could be begun."""
+    report.idle = leader.obstacle(context)
+    if report.idle:
+        return
+    try:
+        with locks.timer(context.locks):
+            _run(context, watch, report, log_file)
+    except locks.Busy as error:
+        report.idle = str(error)
+
+
+def plan(context: Context) -> Plan:
+    """What a run would do now."""
+    requests = {
+        request.vm_id: _REQUEST_WORDS.get(request.reason, request.reason)
+        for request in [*queue.waiting(context.where.queue), *queue.claimed(context.where.queue)]
+    }
+    return planner.of_pool(
+        context.front_end,
+        context.configuration,
+        failures.load(context.where.failures),
+        clock.now(),
+        requests,
+        planner.marketplaces(context.front_end),
+    )
+
+
+def elsewhere(context: Context, known: dict[int, Decision], own: set[int]) -> list[Decision]:
+    """The backups that somebody else is running: by hand, or a hook's worker. `known`: the plan, by VM id."""
+    others = [item.vm_id for item in progress.running(context.where.progress) if item.vm_id not in own]
+    return [known.get(vm_id) or schedule.stand_in(vm_id) for vm_id in others]
+
+
+def _run(context: Context, watch: Watch, report: Report, log_file: Optional[str]) -> None:
+    report.recovered += _touched(recover.everything(context))
+    made = plan(context)
+    report.recovered += _touched(strays.everything(context, machines=made.machines))
+    _note_bad(context, made, report)
+    work = _Work(context, made, report, log_file)
+    try:
+        work.do(watch)
+    except BaseException:
+        with signals.deferred():
+            work.stop()
+        raise
+
+
+def _touched(found: list[Recovered]) -> list[Recovered]:
+    return [item for item in found if not item.untouched]
+
+
+def _note_bad(context: Context, made: Plan, report: Report) -> None:
+    """A section that cannot be used is a failure like any other: reported, and then again more and more rarely."""
+    _forget_gone(context, made)
+    for decision in made.decisions:
+        if decision.verdict == schedule.BAD:
+            _ended(context, decision, report, children.FAILED, f"bad BACKUP section: {decision.reason}")
+
+
+def _forget_gone(context: Context, made: Plan) -> None:
+    there = {decision.machine.vm_id for decision in made.decisions}
+    known = failures.load(context.where.failures)
+    kept = {vm_id: row for vm_id, row in known.items() if vm_id in there}
+    if kept != known:
+        failures.save(context.where.failures, kept)
+
+
+def _ended(context: Context, decision: Decision, report: Report, result: str, message: str) -> None:
+    machine = decision.machine
+    report.ended.append(Ended(machine.vm_id, machine.name, result, message))
+    context.log.info("VM %s (%s): %s: %s", machine.vm_id, machine.name, result, message)
+    rows = failures.load(context.where.failures)
+    before = rows.pop(machine.vm_id, None)
+    if result in (children.FAILED, children.ATTENTION):
+        key = retry.section_key(machine.backup)
+        rows[machine.vm_id] = retry.failed(before, clock.now(), message, key)
+    elif result == children.SKIPPED:
+        rows.update({machine.vm_id: before} if before else {})
+    if rows.get(machine.vm_id) != before:
+        try:
+            failures.save(context.where.failures, rows)
+        except OSError as error:
+            context.log.error("Cannot write %s: %s", context.where.failures, error)
+
+
+class _Work:
+    """The backups of one run: those that wait, in order, and those that are under way."""
+
+    def __init__(self, context: Context, made: Plan, report: Report, log_file: Optional[str]):
+        self._context, self._report, self._log_file = context, report, log_file
+        self._known = {decision.machine.vm_id: decision for decision in made.decisions}
+        self._waiting = [decision for decision in made.decisions if decision.runs]
+        self._running: list[Backup] = []
+        self._worker: Optional[Child] = None
+        self._finished_before = {item[0].request_id for item in queue.finished(context.where.queue)}
+        self._began = clock.monotonic()
+
+    def do(self, watch: Watch) -> None:
+        if queue.waiting(self._context.where.queue):
+            with signals.deferred():
+                self._worker = children.start_worker()
+        while True:
+            self._collect()
+            self._start()
+            if not self._running and self._worker is None:
+                break  # what waits now waits for others: the next run takes it up
+            watch(progress.running(self._context.where.progress))
+            clock.sleep(_PAUSE_S)
+        self._report.not_run += self._waiting
+
+    def stop(self) -> None:
+        """Pass the end on: every child undoes what it has begun, and that is waited for."""
+        if self._worker is not None:
+            self._worker.terminate()
+        for backup in self._running:
+            backup.child.terminate()
+        timeouts = self._context.timeouts
+        deadline = clock.monotonic() + timeouts.power_off_s + timeouts.power_on_s + 2 * timeouts.undo_s
+        while (self._running or self._worker is not None) and clock.monotonic() < deadline:
+            self._collect()
+            clock.sleep(_PAUSE_S)
+        for backup in self._running:
+            machine = backup.decision.machine
+            message = f"process {backup.child.pid} is still undoing its backup; look at: onebackup status"
+            self._report.ended.append(Ended(machine.vm_id, machine.name, children.ATTENTION, message))
+        self._report.not_run += self._waiting
+
+    def _collect(self) -> None:
+        for backup in list(self._running):
+            ended = backup.ended()
+            if ended is not None:
+                self._running.remove(backup)
+                _ended(self._context, backup.decision, self._report, ended.result, ended.message)
+        if self._worker is not None and self._worker.result() is not None:
+            self._worker = None
+            self._report.ended += self._served()
+
+    def _served(self) -> list[Ended]:
+        ended = []
+        for request, _, outcome in queue.finished(self._context.where.queue):
+            if request.request_id not in self._finished_before:
+                result, _, message = outcome.partition(": ")
+                known = {"done": children.DONE, "dropped": children.SKIPPED}
+                ended.append(Ended(request.vm_id, "", known.get(result, children.FAILED), message or outcome))
+        return ended
+
+    def _start(self) -> None:
+        if not self._waiting:
+            return
+        minutes = self._context.configuration.time_budget_minutes
+        if schedule.over_budget(self._began, clock.monotonic(), minutes):
+            return
+        own = {backup.decision.machine.vm_id for backup in self._running}
+        busy = [backup.decision for backup in self._running]
+        busy += elsewhere(self._context, self._known, own)
+        for decision in list(self._waiting):
+            if not schedule.obstacle(decision, busy, self._context.configuration.limits):
+                self._waiting.remove(decision)
+                if self._still_runs(decision):
+                    self._begin(decision)
+                    busy.append(decision)
+
+    def _still_runs(self, decision: Decision) -> bool:
+        """A window may have closed while others were backed up."""
+        around = Circumstances(self._context.configuration, clock.now(), {}, {})
+        now = schedule.decide(decision.machine, around)
+        if not now.runs:
+            self._report.not_run.append(now)
+            self._context.log.info("%s", explaining.line(now))
+        return now.runs
+
+    def _begin(self, decision: Decision) -> None:
+        self._context.log.info("%s", explaining.line(decision))
+        with signals.deferred():
+            self._running.append(children.start(decision, self._log_file))
