@@ -12,7 +12,8 @@ import re
 from onebackup_driver.hooks import payload
 from onebackup_driver.hooks.payload import CallInfo, Payload
 
-_BACKUP = re.compile(r"(?<![A-Za-z0-9_])BACKUP(?![A-Za-z0-9_])")
+#: The attribute in a template's text or XML; oned takes names in any case.
+_BACKUP = re.compile(r"(?<![A-Za-z0-9_])BACKUP\s*=|(?:<|&lt;)BACKUP\b", re.IGNORECASE)
 _APPEND = "1"
 
 
