@@ -12,14 +12,19 @@ HOLD = -1
 Range = dict[str, Any]
 
 
-def make(number: int, given: dict[str, str]) -> Range:
-    """A range from an AR vector of a template; MAC made up from the IP as oned does (02:00 + IP)."""
+def make(number: int, given: dict[str, str], modern: bool) -> Range:
+    """A range from an AR vector of a template; MAC made up from the IP as oned does (02:00 + IP).
+
+    7.x ranges (`modern`) go on behind the last address they gave instead of starting over at the first free one.
+    """
     attributes = {key: value for key, value in given.items() if key != "ALLOCATED"}
     attributes.setdefault("TYPE", "ETHER")
     attributes.setdefault("SIZE", "1")
     attributes["AR_ID"] = str(number)
     if "MAC" not in attributes:
         attributes["MAC"] = mac_of_ip(attributes["IP"]) if "IP" in attributes else f"02:00:00:00:{number:02x}:00"
+    if modern:
+        attributes["NEXT_INDEX"] = "0"
     return {"attributes": attributes, "leases": {}}
 
 
@@ -68,8 +73,10 @@ def _index_of(item: Range, ip: str, mac: str) -> Optional[int]:
 
 
 def _free_index(item: Range) -> Optional[int]:
-    taken = item["leases"]
-    return next((index for index in range(int(item["attributes"]["SIZE"])) if str(index) not in taken), None)
+    taken, size = item["leases"], int(item["attributes"]["SIZE"])
+    first = int(item["attributes"].get("NEXT_INDEX", "0"))
+    order = ((first + step) % size for step in range(size))
+    return next((index for index in order if str(index) not in taken), None)
 
 
 def take(network: Record, holder: int, ip: str = "", mac: str = "") -> Optional[dict[str, str]]:
@@ -80,6 +87,8 @@ def take(network: Record, holder: int, ip: str = "", mac: str = "") -> Optional[
         index = _index_of(item, ip, mac) if ip or mac else _free_index(item)
         if index is not None and str(index) not in item["leases"]:
             item["leases"][str(index)] = holder
+            if not ip and not mac and "NEXT_INDEX" in item["attributes"]:
+                item["attributes"]["NEXT_INDEX"] = str((index + 1) % int(item["attributes"]["SIZE"]))
             return {**lease(item, index, holder), "AR_ID": item["attributes"]["AR_ID"]}
     return None
 
@@ -92,5 +101,5 @@ def release(network: Record, holder: int, mac: str = "") -> None:
                 del item["leases"][index]
 
 
-def ranges(vectors: list[dict[str, str]]) -> list[Range]:
-    return [make(number, vector) for number, vector in enumerate(vectors)]
+def ranges(vectors: list[dict[str, str]], modern: bool) -> list[Range]:
+    return [make(number, vector, modern) for number, vector in enumerate(vectors)]

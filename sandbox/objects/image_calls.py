@@ -12,7 +12,7 @@ from sandbox.core.methods import method
 from sandbox.core.record import Record, add_id, now, remove_id
 from sandbox.core.template import Template
 from sandbox.machines import image_files
-from sandbox.objects import datastores, generic, images, infrastructure, restricted
+from sandbox.objects import datastores, generic, images, infrastructure, quotas, restricted
 from sandbox.world import datastore_drivers
 from sandbox.world.errors import DriverFailed
 
@@ -89,6 +89,7 @@ def make(front: Front, caller: Caller, template: Template, datastore: Record) ->
     problem = front.check_name("image", name, caller.uid) or _problem(front, template, datastore)
     if problem:
         raise errors.CallError(errors.ALLOCATE, f"Error allocating a new image. {problem}")
+    quotas.check_image(front, caller, datastore.id, template.number("SIZE", 0))
     kind = images.TYPES[template.take("TYPE", "OS").upper() or "OS"]
     _set_prefix(front, template, kind)
     template.remove("DRIVER")

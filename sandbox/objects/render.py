@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from types import ModuleType
 from typing import Callable
 
 from sandbox.core.front import Front
@@ -73,8 +74,15 @@ def datastore(front: Front, record: Record) -> str:
     return tag("DATASTORE", "".join(parts) + ids("IMAGES", fields["images"]) + record.template.xml())
 
 
+def quota_calls() -> ModuleType:
+    """The module of quotas, which needs this one to be loaded first."""
+    from sandbox.objects import quotas
+
+    return quotas
+
+
 def user(front: Front, record: Record) -> str:
-    quotas = QUOTAS + tag("DEFAULT_USER_QUOTAS", QUOTAS)
+    quotas = quota_calls().xml(front, record) + tag("DEFAULT_USER_QUOTAS", QUOTAS)
     return tag("USER", user_body(record) + quotas)
 
 
@@ -91,7 +99,8 @@ def user_body(record: Record) -> str:
 
 def group(front: Front, record: Record) -> str:
     members = [user.id for user in front.all("user") if record.id in (user["gid"], *user["groups"])]
-    quotas = QUOTAS + tag("DEFAULT_GROUP_QUOTAS", QUOTAS)
+    rules = tag("VLAN_RULES", tag("ID", record.id)) if front.settings.modern else ""
+    quotas = quota_calls().xml(front, record) + rules + tag("DEFAULT_GROUP_QUOTAS", QUOTAS)
     return tag("GROUP", group_body(record, members) + quotas)
 
 
@@ -109,9 +118,8 @@ def cluster(front: Front, record: Record) -> str:
 
 
 def zone(front: Front, record: Record) -> str:
-    state = tag("STATE", 0) if front.settings.modern else ""
     record.template.set("ENDPOINT", front.endpoint)
-    head = tag("ID", record.id) + tag("NAME", record.name) + state + record.template.xml()
+    head = tag("ID", record.id) + tag("NAME", record.name) + tag("STATE", 0) + record.template.xml()
     return tag("ZONE", head + "<SERVER_POOL></SERVER_POOL>")
 
 

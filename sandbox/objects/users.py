@@ -15,6 +15,7 @@ from sandbox.core.record import Record, remove_id
 from sandbox.core.template import Template
 from sandbox.core.xml_text import cdata, tag
 from sandbox.objects import generic, render
+from sandbox.objects import quotas as holder_quotas
 
 
 def make_user(front: Front, name: str, password: str, driver: str, gid: int) -> Record:
@@ -129,7 +130,8 @@ def user_pool(front: Front, caller: Caller) -> str:
     shown = [user for user in front.all("user") if rights.allowed(caller, rights.USE, user)]
     parts = []
     for user in generic.page(shown):
-        parts += [tag("USER", render.user_body(user)), tag("QUOTAS", tag("ID", user.id) + quotas)]
+        limits = tag("QUOTAS", tag("ID", user.id) + holder_quotas.xml(front, user))
+        parts += [tag("USER", render.user_body(user)), limits]
     return tag("USER_POOL", "".join(parts) + tag("DEFAULT_USER_QUOTAS", quotas))
 
 
@@ -139,7 +141,8 @@ def group_pool(front: Front, caller: Caller) -> str:
     parts = []
     for group in generic.page([item for item in front.all("group") if rights.allowed(caller, rights.USE, item)]):
         members = [user.id for user in front.all("user") if group.id in (user["gid"], *user["groups"])]
-        parts += [tag("GROUP", render.group_body(group, members)), tag("QUOTAS", tag("ID", group.id) + quotas)]
+        parts += [tag("GROUP", render.group_body(group, members)),
+                  tag("QUOTAS", tag("ID", group.id) + holder_quotas.xml(front, group))]
     return tag("GROUP_POOL", "".join(parts) + tag("DEFAULT_GROUP_QUOTAS", quotas))
 
 

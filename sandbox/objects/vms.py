@@ -13,7 +13,17 @@ from sandbox.core.methods import method
 from sandbox.core.record import Record, now
 from sandbox.core.template import Template
 from sandbox.machines import vm_states
-from sandbox.objects import generic, images, infrastructure, restricted, vm_context, vm_disks, vm_nics, vm_template
+from sandbox.objects import (
+    generic,
+    images,
+    infrastructure,
+    quotas,
+    restricted,
+    vm_context,
+    vm_disks,
+    vm_nics,
+    vm_template,
+)
 from sandbox.objects.vm_disks import DiskProblem
 from sandbox.objects.vm_nics import NicProblem
 
@@ -48,6 +58,7 @@ def make(front: Front, caller: Caller, template: Template, hold: bool) -> Record
     problem = vm_template.problem(template) or _name_problem(front, template.get("NAME"))
     if problem:
         raise refused(problem)
+    quotas.check_vm(front, caller, float(template.get("CPU")), float(template.get("MEMORY")))
     name = template.take("NAME")
     template_name = template.take("TEMPLATE_NAME")
     vm = infrastructure.owned(front, caller, "vm", name, Template(), {})

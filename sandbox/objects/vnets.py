@@ -26,7 +26,9 @@ def allocate(front: Front, caller: Caller, text: str, cluster: int = -1) -> int:
     record = infrastructure.owned(front, caller, "vn", name, Template(), {})
     record.fields = {"clusters": [max(cluster, 0)], "bridge": template.take("BRIDGE"), "state": LOCK_CREATE,
                      "prev_state": LOCK_CREATE, "vn_mad": template.get("VN_MAD"),
-                     "ranges": addresses.ranges([item for item in template.remove("AR") if isinstance(item, dict)])}
+                     "ranges": []}
+    given = [item for item in template.remove("AR") if isinstance(item, dict)]
+    record["ranges"] = addresses.ranges(given, front.settings.modern)
     if not template.has("SECURITY_GROUPS"):
         template.set("SECURITY_GROUPS", "0")
     record["bridge"] = record["bridge"] or f"onebr{record.id}"
@@ -91,7 +93,7 @@ def add_range(front: Front, caller: Caller, network_id: int, text: str) -> int:
     record = front.get("vn", network_id)
     rights.require(caller, rights.ADMIN, record)
     for vector in generic.parsed(text).vectors("AR"):
-        record["ranges"].append(addresses.make(len(record["ranges"]), vector))
+        record["ranges"].append(addresses.make(len(record["ranges"]), vector, front.settings.modern))
     front.save(record)
     return network_id
 

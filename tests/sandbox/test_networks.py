@@ -93,4 +93,13 @@ def test_held_leases(front_end: FrontEnd, network: int) -> None:
     front_end.call("one.vn.hold", network, 'LEASES=[IP="10.1.0.10"]')
     assert lease(front_end, driving.vm(front_end, more=nic(network)))[0] == "10.1.0.11"
     front_end.call("one.vn.release", network, 'LEASES=[IP="10.1.0.10"]')
-    assert lease(front_end, driving.vm(front_end, more=nic(network)))[0] == "10.1.0.10"
+    found = [lease(front_end, driving.vm(front_end, more=nic(network)))[0] for _ in range(2)]
+    assert found == ["10.1.0.12", "10.1.0.10"]
+
+
+@pytest.mark.both_versions
+def test_which_address_comes_next(front_end: FrontEnd, version: str, network: int) -> None:
+    first = driving.vm(front_end, more=nic(network))
+    driving.act(front_end, "terminate-hard", first, driving.DONE)
+    again = lease(front_end, driving.vm(front_end, more=nic(network)))[0]
+    assert again == ("10.1.0.10" if version == "6.4" else "10.1.0.11")
