@@ -29,11 +29,18 @@ def _run(arguments: argparse.Namespace) -> int:
     try:
         with watching.watcher(arguments.verbose) as watch:
             timer.run(context, watch, report, arguments.logger)
-    finally:
-        lines = in_words(report, arguments.verbose)
-        if lines:
-            print("\n".join(lines), flush=True)
+    except BaseException:
+        if report.ended or report.recovered:
+            _print(report, arguments.verbose)
+        raise
+    _print(report, arguments.verbose)
     return exit_code(report)
+
+
+def _print(report: Report, verbose: bool) -> None:
+    lines = in_words(report, verbose)
+    if lines:
+        print("\n".join(lines), flush=True)
 
 
 def in_words(report: Report, verbose: bool) -> list[str]:
