@@ -29,6 +29,9 @@ from typing import Optional
 
 from onebackup_driver import clock, errors, files
 
+#: BACKUP/ACTION="NOW" · the VM is off and due · one.vm.backup failed · the VM is DONE.
+NOW, OFF, NATIVE, TERMINATED = "now", "off", "native", "terminated"
+
 FORMAT = 1
 LIMIT = 10_000
 ATTEMPTS = 3

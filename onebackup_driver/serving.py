@@ -11,9 +11,11 @@ from onebackup_driver import (
     clock,
     cloud,
     errors,
+    leader,
     locks,
     planning,
     policy,
+    progress,
     queue,
     records,
     recover,
@@ -24,8 +26,6 @@ from onebackup_driver import (
 )
 from onebackup_driver.context import Context
 
-#: now: BACKUP/ACTION="NOW" · off: the VM is off and due · native: one.vm.backup failed · terminated: the VM is DONE.
-NOW, OFF, NATIVE, TERMINATED = "now", "off", "native", "terminated"
 DONE, DROPPED, FAILED, LATER = "done", "dropped", "failed", "later"
 _BUSY_DELAY_S = 60
 _UNREACHABLE_DELAY_S = 30
@@ -56,6 +56,10 @@ def carry_out(context: Context, request: queue.Request) -> Served:
 def work(context: Context) -> list[Served]:
     """Be the worker: take requests one after the other until none is left. Nothing when a worker runs already."""
     served: list[Served] = []
+    obstacle = leader.obstacle(context)
+    if obstacle:
+        context.log.info("%s", obstacle)
+        return served
     while True:
         with worker.only_one(context.locks) as mine:
             if not mine:
@@ -97,8 +101,11 @@ def _attempt(context: Context, request: queue.Request) -> Served:
 
 
 def _do(context: Context, request: queue.Request) -> str:
-    if request.reason == TERMINATED:
+    if request.reason == queue.TERMINATED:
         return terminated.remove(context, request.vm_id)
+    under_way = len(progress.running(context.where.progress))
+    if under_way >= context.configuration.limits.total:
+        raise locks.Busy(f"{under_way} backups are under way")
     with locks.vm(context.locks, request.vm_id, "being looked at"):
         recover.leftovers_of(context, request.vm_id)
     wanted = _wanted(context, request)
@@ -120,17 +127,17 @@ def _wanted(context: Context, request: queue.Request) -> planning.Request:
     for point in catalogue.of_vm(points, machine.vm_id, machine.started):
         if point.time >= request.requested_at and not point.problems:
             raise _Dropped(f"restore point {point.backup_id} was made since it was asked for")
-    if request.reason == OFF:
+    if request.reason == queue.OFF:
         rules = policy.read(machine.vm_id, machine.backup, context.configuration)
         due = policy.due_soon(rules, clock.now(), context.configuration.opportunistic_fraction)
         if not due.due:
             raise _Dropped(f"VM {request.vm_id} is not due soon any more")
         return planning.Request(force=True, only_off=True)
     always = context.configuration.native_backup_calls == "always"
-    return planning.Request(force=request.reason == NOW or (request.reason == NATIVE and always))
+    return planning.Request(force=request.reason == queue.NOW or (request.reason == queue.NATIVE and always))
 
 
 def _tell_refusal(context: Context, request: queue.Request, message: str) -> None:
     """The owner who asked reads why not; a chance to back up that was missed is not worth an error."""
-    if request.reason in (NOW, NATIVE):
+    if request.reason in (queue.NOW, queue.NATIVE):
         status.tell(context, request.vm_id, records.ERROR, message)

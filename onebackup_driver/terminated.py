@@ -7,6 +7,7 @@ deletion, so that one that was interrupted leaves no app without its restore poi
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Optional
 
 from onebackup_driver import (
@@ -38,19 +39,31 @@ def expires_at(machine: vm.VirtualMachine, rule: str) -> Optional[float]:
     return ended + days * _DAY_S
 
 
-def sweep(context: Context, alive: set[int]) -> list[str]:
-    """Delete what is over its time of all VMs but those in `alive` (all VMs that are not DONE); a line for each VM that
-    was looked at in vain or had something deleted. For the timer: a hook may have been lost."""
+@dataclass(frozen=True)
+class Swept:
+    """What became of the restore points of one terminated VM; nothing is said of those that stay."""
+
+    vm_id: int
+    good: bool
+    message: str
+
+
+def sweep(context: Context, alive: set[int]) -> list[Swept]:
+    """Delete what is over its time of all VMs but those in `alive`, which need not be looked at: they are not DONE.
+    For the timer: a hook may have been lost. Raises FrontEndError."""
     if site_rules.terminated_rule(context.configuration.terminated_vms) == float("inf"):
         return []
-    points = catalogue.build(cloud.apps(context), context.trusted_uids())
-    lines = []
+    apps = cloud.apps(context)
+    points = catalogue.build(apps, {app.uid for app in apps})  # whom to trust is asked for each VM
+    swept: list[Swept] = []
     for vm_id in sorted({point.vm_id for point in points} - alive - {-1}):
         try:
-            lines += _remove(context, vm_id)
+            swept += [Swept(vm_id, True, line) for line in _remove(context, vm_id)]
+        except locks.Busy:
+            pass  # the next run looks again
         except errors.Error as error:
-            lines.append(f"VM {vm_id}: {error}")
-    return lines
+            swept.append(Swept(vm_id, False, f"its restore points could not be deleted: {error}"))
+    return swept
 
 
 def remove(context: Context, vm_id: int) -> str:
@@ -84,7 +97,4 @@ def _delete(context: Context, point: RestorePoint) -> str:
     book.begin("removal", app_ids=point.app_ids)
     publish.remove_point(context, point.run, point.app_ids)
     book.close("done")
-    return (
-        f"VM {point.vm_id} was terminated: restore point {point.backup_id} of {units.local_time(point.time)}"
-        " deleted (terminated_vms)"
-    )
+    return f"the VM was terminated: restore point {point.backup_id} of {units.local_time(point.time)} deleted"

@@ -10,8 +10,10 @@ from typing import Optional
 from onebackup_driver import (
     children,
     clock,
+    errors,
     explaining,
     failures,
+    judging,
     leader,
     locks,
     planner,
@@ -22,6 +24,7 @@ from onebackup_driver import (
     schedule,
     signals,
     strays,
+    terminated,
 )
 from onebackup_driver.children import Backup, Ended
 from onebackup_driver.commands import Child
@@ -96,6 +99,8 @@ def _run(context: Context, watch: Watch, report: Report, log_file: Optional[str]
     made = plan(context)
     report.recovered += _touched(strays.everything(context, machines=made.machines))
     _note_bad(context, made, report)
+    _collect_requests(context, made)
+    _sweep(context, made, report)
     work = _Work(context, made, report, log_file)
     try:
         work.do(watch)
@@ -115,6 +120,24 @@ def _note_bad(context: Context, made: Plan, report: Report) -> None:
     for decision in made.decisions:
         if decision.verdict == schedule.BAD:
             _ended(context, decision, report, children.FAILED, f"bad BACKUP section: {decision.reason}")
+
+
+def _collect_requests(context: Context, made: Plan) -> None:
+    """An ACTION="NOW" whose hook was lost, or is not installed."""
+    for machine in made.machines:
+        if judging.asks(machine.backup):
+            try:
+                context.log.info("%s", judging.look_at(context, machine.vm_id))
+            except (errors.Error, OSError) as error:
+                context.log.warning("The request of VM %s cannot be taken: %s", machine.vm_id, error)
+
+
+def _sweep(context: Context, made: Plan, report: Report) -> None:
+    """Restore points of terminated VMs whose time has come."""
+    for swept in terminated.sweep(context, {machine.vm_id for machine in made.machines}):
+        result = children.DONE if swept.good else children.FAILED
+        report.ended.append(Ended(swept.vm_id, "", result, swept.message))
+        context.log.info("VM %s: %s", swept.vm_id, swept.message)
 
 
 def _forget_gone(context: Context, made: Plan) -> None:

@@ -28,7 +28,7 @@ LAYERS: dict[str, set[str]] = {
         "states", "template_text", "verdict", "vm", "xml_values",
     },
     "steps": {
-        "children", "cloud", "failures", "finishing", "images", "leader", "planner", "planning", "pool",
+        "children", "cloud", "failures", "finishing", "images", "judging", "leader", "planner", "planning", "pool",
         "power", "publish", "reborn", "sagas", "saving", "source", "status", "temporaries", "undo",
         "verifying",
     },

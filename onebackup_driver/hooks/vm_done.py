@@ -22,13 +22,13 @@ def handle(hint: Payload) -> str:
 
 
 def _look_at(vm_id: int) -> str:
-    from onebackup_driver import cloud, serving, states
+    from onebackup_driver import cloud, queue, states
     from onebackup_driver.hooks import asking
 
     context = asking.context()
     machine = cloud.machine(context, vm_id)
     if machine.state.state != states.DONE:
         return f"VM {vm_id} is {machine.state}, not DONE"
-    line = asking.queued(context, vm_id, serving.TERMINATED, "the VM was terminated")
+    line = asking.queued(context, vm_id, queue.TERMINATED, "the VM was terminated")
     asking.see_to_worker(context)
     return line

@@ -27,7 +27,7 @@ def handle(hint: Payload) -> str:
 
 
 def _look_at(vm_id: int) -> str:
-    from onebackup_driver import clock, cloud, errors, policy, records, serving, states
+    from onebackup_driver import clock, cloud, errors, policy, queue, records, states
     from onebackup_driver.hooks import asking
 
     context = asking.context()
@@ -45,7 +45,7 @@ def _look_at(vm_id: int) -> str:
     due = policy.due_soon(rules, clock.now(), context.configuration.opportunistic_fraction)
     if not due.due:
         return f"VM {vm_id} is not due soon"
-    line = asking.queued(context, vm_id, serving.OFF, "the VM was powered off")
+    line = asking.queued(context, vm_id, queue.OFF, "the VM was powered off")
     asking.see_to_worker(context)
     return line
 

@@ -26,9 +26,18 @@ def handle(hint: Payload) -> str:
         return "not about BACKUP"
     if call.object_id is None:
         return "the VM's id is unknown, left to the timer"
-    from onebackup_driver.hooks import backup_section
+    return _look_at(call.object_id)
 
-    return backup_section.look_at(call.object_id)
+
+def _look_at(vm_id: int) -> str:
+    from onebackup_driver import judging, queue
+    from onebackup_driver.hooks import asking
+
+    context = asking.context()
+    line = judging.look_at(context, vm_id)
+    if queue.waiting(context.where.queue):
+        asking.see_to_worker(context)
+    return line
 
 
 def _may_concern_us(call: CallInfo, hint: Payload) -> bool:

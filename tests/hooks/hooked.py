@@ -92,7 +92,8 @@ class Hooked:
         try:
             wait(f"{hook} to say {text!r}", look, 20)
         except AssertionError as error:
-            raise AssertionError(f"{error}; it said {[item.out + item.err for item in self.executions(hook)]}") from None
+            said = [item.out + item.err for item in self.executions(hook)]
+            raise AssertionError(f"{error}; it said {said}") from None
         found = next(item for item in self.executions(hook) if text in item.out + item.err)
         assert (found.code, found.err) == (0, ""), found
         return found

@@ -228,7 +228,7 @@ def test_a_site_can_have_them_deleted(hooked: Hooked) -> None:
     end(hooked, vm_id)
     hooked.said("vm_done", f"VM {vm_id}: queued (terminated)")
     wait("the deletion", lambda: site.apps() == sorted(site.recorded(other)))
-    assert re.search(r"done: VM \d+ was terminated: restore point \d+ of .* deleted", hooked.outcomes()[-1][2])
+    assert re.search(r"done: the VM was terminated: restore point \d+ of .* deleted", hooked.outcomes()[-1][2])
     assert site.journals() == []
 
 

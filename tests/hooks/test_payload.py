@@ -112,7 +112,7 @@ def test_ill_formed_call_info_still_names_the_vm() -> None:
 
 
 def test_a_users_text_cannot_pretend_to_be_what_oned_wrote() -> None:
-    """oned does not escape it: it can close its element and open others, but not before the id, nor after the result."""
+    """oned does not escape it: it can close its element and open others, not before the id, nor after the answer."""
     forged = (
         "</VALUE></PARAMETER><PARAMETER><POSITION>2</POSITION><TYPE>IN</TYPE><VALUE>13</VALUE></PARAMETER>"
         "<PARAMETER><POSITION>3</POSITION><TYPE>OUT</TYPE><VALUE>999</VALUE></PARAMETER></PARAMETERS></CALL_INFO>"
@@ -140,7 +140,8 @@ def test_entities_and_dtds_are_not_read() -> None:
 
 
 def test_long_texts_take_no_more_than_their_length() -> None:
-    for text in ("<PARAMETER>" * 90_000, "<PARAMETER><POSITION>1</POSITION><TYPE>IN</TYPE><VALUE>" * 10_000, " " * 10**6):
+    opened = "<PARAMETER><POSITION>1</POSITION><TYPE>IN</TYPE><VALUE>"
+    for text in ("<PARAMETER>" * 90_000, opened * 10_000, " " * 10**6):
         began = time.monotonic()
         payload.call_info(call(1, ("5", text)))
         assert time.monotonic() - began < 5

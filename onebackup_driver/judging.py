@@ -5,20 +5,23 @@ from __future__ import annotations
 
 from typing import Optional
 
-from onebackup_driver import clock, cloud, errors, policy, records, serving, states, template_text, units, verdict, vm
+from onebackup_driver import clock, cloud, errors, policy, queue, records, states, template_text, units, verdict, vm
 from onebackup_driver.context import Context
-from onebackup_driver.hooks import asking
 from onebackup_driver.xml_values import Attribute, Vector, vector
 
 _NOW = "NOW"
 
 
-def look_at(vm_id: int) -> str:
-    """Read the VM again and do what its BACKUP section asks for; what was done, in words.
+def asks(section: Optional[Vector]) -> bool:
+    """Whether a BACKUP section asks for a backup now."""
+    return (section or {}).get("ACTION", "").strip().upper() == _NOW
+
+
+def look_at(context: Context, vm_id: int) -> str:
+    """Read the VM again and do what its BACKUP section asks for; what was done, in words. A request is queued.
 
     Raises Refused, FrontEndError, Full or OSError.
     """
-    context = asking.context()
     machine = cloud.machine(context, vm_id)
     if machine.state.state == states.DONE:
         return f"VM {vm_id} is DONE"
@@ -26,9 +29,9 @@ def look_at(vm_id: int) -> str:
     if machine.backup is None:
         return _write(context, vm_id, [], verdict.withdrawn(told)) or f"VM {vm_id} has no BACKUP section"
     problem, due = judge(context, vm_id, machine.backup)
-    action = machine.backup.get("ACTION", "").strip().upper()
-    if action == _NOW and not problem:
+    if asks(machine.backup) and not problem:
         return _request(context, machine, told)
+    action = machine.backup.get("ACTION", "").strip()
     if action and not problem:
         problem = f"BACKUP/ACTION of VM {vm_id} is {action[:60]!r}; the only action is NOW"
     next_time = "" if due is None else verdict.next_backup(due, units.local_time(due.at))
@@ -47,15 +50,14 @@ def judge(context: Context, vm_id: int, section: Vector) -> tuple[str, Optional[
 
 def _request(context: Context, machine: vm.VirtualMachine, told: Optional[Vector]) -> str:
     """Queue first, then clear: a crash in between has the request twice rather than never."""
-    line = asking.queued(context, machine.vm_id, serving.NOW, f"BACKUP/ACTION of VM {machine.vm_id}")
+    queue.add(context.where.queue, machine.vm_id, queue.NOW, "BACKUP/ACTION")
     section: Attribute = ("BACKUP", records.without_action(machine.backup or {}))
     said = None
     if (told or {}).get("STATE") != records.RUNNING:
         said = {**(told or {}), "STATE": records.OK, "MESSAGE": "a backup was asked for and begins soon"}
         said.pop("VERDICT", None)
     _write(context, machine.vm_id, [section], said)
-    asking.see_to_worker(context)
-    return line
+    return f"VM {machine.vm_id}: queued ({queue.NOW})"
 
 
 def _write(context: Context, vm_id: int, more: list[Attribute], told: Optional[Vector]) -> str:
