@@ -17,6 +17,8 @@ from sandbox.core.settings import Settings
 from sandbox.core.store import Store
 from sandbox.core.template import Template
 
+# Deleted objects that hooks may still be told about.
+REMEMBERED = 100
 Event = Callable[[], None]
 
 
@@ -35,6 +37,7 @@ class Front:
         self.listeners: list[Callable[[Front, Record], Optional[Event]]] = []
         self._changed: dict[tuple[str, int], Record] = {}
         self._removed: set[tuple[str, int]] = set()
+        self.dropped: dict[tuple[str, int], Record] = {}
         self._depth = 0
         for record in self.store.load():
             self.pools[record.kind][record.id] = record
@@ -110,6 +113,9 @@ class Front:
         self.pools[record.kind].pop(record.id, None)
         self._changed.pop((record.kind, record.id), None)
         self._removed.add((record.kind, record.id))
+        self.dropped[(record.kind, record.id)] = record
+        while len(self.dropped) > REMEMBERED:
+            self.dropped.pop(next(iter(self.dropped)))
 
     def log_vm(self, vm_id: int, message: str, level: str = "I", module: str = "VM") -> None:
         """One line in STATE/log/<vmid>.log, as oned words it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import logging
 import socket
 import xmlrpc.client
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -109,6 +110,11 @@ class Handler(BaseHTTPRequestHandler):
             result, arguments = methods.call(front, name, parameters, next(self.server.requests) % 10000)
         except Fault as fault:
             return fault_xml(fault.code, fault.message)
+        except Dropped:
+            raise
+        except Exception as error:
+            logging.exception("[ReM] %s failed", name)
+            return fault_xml(-500, f"Bug in the sandbox: {error!r}")
         self.server.after_call(front, name, arguments, result)
         front.faults.apply(name, "after")
         return result_xml(result)

@@ -52,7 +52,7 @@ def _run(front: Front, hook: Record, words: list[str]) -> None:
             front.store.add_hook_log(hook.id, done.return_code, moment, tag("HOOK_EXECUTION_RECORD", body))
 
 
-def call_info(arguments: list[Any], result: Result, modern: bool) -> str:
+def call_info(arguments: list[Any], result: Result, modern: bool, extra: str) -> str:
     """The CALL_INFO document; texts are not escaped, as oned does not escape them (6.x: its messages are CDATA)."""
     parts = [_parameter(1, "IN", "****")]
     parts += [_parameter(number, "IN", _shown(value)) for number, value in enumerate(arguments, 2)]
@@ -60,7 +60,7 @@ def call_info(arguments: list[Any], result: Result, modern: bool) -> str:
     message = value if modern else f"<![CDATA[{value}]]>"
     out: list[Any] = [ok, value, code] if ok else [ok, message, code, object_id]
     parts += [_parameter(number, "OUT", _shown(item, True)) for number, item in enumerate(out, 1)]
-    inner = tag("RESULT", int(ok)) + tag("PARAMETERS", "".join(parts)) + "<EXTRA></EXTRA>"
+    inner = tag("RESULT", int(ok)) + tag("PARAMETERS", "".join(parts)) + tag("EXTRA", extra)
     return tag("CALL_INFO", inner)
 
 

@@ -9,7 +9,7 @@ from sandbox.core.front import Front
 from sandbox.core.record import Record
 from sandbox.core.template import Template
 from sandbox.machines import vm_run, vm_states
-from sandbox.objects import hosts_xml, images, infrastructure, vm_disks, vm_nics, vms
+from sandbox.objects import datastores, hosts_xml, images, infrastructure, vm_disks, vm_nics, vms
 
 
 def run(front: Front) -> None:
@@ -38,17 +38,25 @@ def _check_images(front: Front, vm: Record) -> None:
 
 def _deploy(front: Front, vm: Record) -> None:
     host = _host_for(front, vm)
-    if host is None or not _lease_automatic(front, vm):
-        _say(vm, "No hosts enabled to run VMs" if host is None else "Cannot assign networks")
-        front.save(vm)
+    problem = ""
+    if host is None:
+        problem = "No hosts enabled to run VMs"
+    elif front.get("datastore", 0)["state"] != datastores.READY:
+        problem = "No system datastores found to run VMs"
+    elif not _lease_automatic(front, vm):
+        problem = "Cannot dispatch VM: no network available"
+    if host is None or problem:
+        _say(front, vm, problem)
         return
     vm_run.deploy(front, vm, host)
 
 
-def _say(vm: Record, message: str) -> None:
+def _say(front: Front, vm: Record, message: str) -> None:
     template = Template(vm["user_template"])
-    template.set("SCHED_MESSAGE", message)
-    vm["user_template"] = template.items
+    if template.get("SCHED_MESSAGE") != message:
+        template.set("SCHED_MESSAGE", message)
+        vm["user_template"] = template.items
+        front.save(vm)
 
 
 def _host_for(front: Front, vm: Record) -> Optional[Record]:

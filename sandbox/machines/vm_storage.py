@@ -46,6 +46,7 @@ def plan(front: Front, vm: Record, disk: dict[str, str]) -> Plan:
     elif vm_disks.is_cdrom(disk) or disk.get("CLONE") == "NO":
         kind = "link"
     writable = not vm_disks.is_cdrom(disk) and disk.get("READONLY", "NO").upper() != "YES"
+    writable = writable and disk.get("TYPE", "").upper() != "SWAP"
     number = int(disk["DISK_ID"])
     format = disk.get("FORMAT") or disk.get("DRIVER") or "raw"
     return Plan(number, disk_path(front, vm.id, number), format if format in disks.FORMATS else "raw",

@@ -34,7 +34,7 @@ def allocate(front: Front, caller: Caller, text: str, market_id: int) -> int:
         raise errors.internal(f"Cannot find associated MARKETPLACE{number}")
     rights.require(caller, rights.USE, market)
     if market["market_mad"] in markets.MONITOR_ONLY:
-        raise errors.internal(f"Create disabled for market: {market.name}")
+        raise errors.action(f"Create disabled for market: {market.name}")
     problem = _problem(front, caller, template)
     if problem:
         raise names.allocation_error("marketapp", problem, front.settings.modern)

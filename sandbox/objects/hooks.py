@@ -166,4 +166,16 @@ def after_call(front: Front, name: str, arguments: list[Any], result: Result) ->
     with front.lock:
         found = [hook for hook in front.all("hook") if hook["type"] == "api" and hook.template.get("CALL") == name]
     for hook in found:
-        hook_runs.start(front, hook, api=hook_runs.call_info(arguments, result, front.settings.modern))
+        extra = _object_xml(front, name, arguments, result)
+        hook_runs.start(front, hook, api=hook_runs.call_info(arguments, result, front.settings.modern, extra))
+
+
+def _object_xml(front: Front, name: str, arguments: list[Any], result: Result) -> str:
+    """EXTRA of successful allocate and delete calls: the object."""
+    _, kind, verb = name.split(".")
+    if not result[0] or verb not in ("allocate", "delete"):
+        return ""
+    number = int(result[1] if verb == "allocate" else arguments[0])
+    with front.lock:
+        record = front.find(kind, number) or front.dropped.get((kind, number))
+        return render.in_call(front, record) if record else ""

@@ -31,7 +31,6 @@ def allocate(front: Front, caller: Caller, text: str, datastore_id: int, skip_ca
     rights.require_create(caller, "image")
     rights.require(caller, rights.USE, datastore)
     if app is not None:
-        rights.require(caller, rights.USE, app)
         _from_app(template, app)
     template.set("SIZE", str(size_mb))
     record = make(front, caller, template, datastore)

@@ -104,7 +104,8 @@ def instantiate(front: Front, caller: Caller, template_id: int, name: str = "", 
     if name:
         template.set("NAME", name)
     vms.authorize(front, caller, template)
-    return vms.make(front, caller, template, hold).id
+    return vms.make(front, caller, template, hold, lambda text: errors.CallError(
+        errors.ALLOCATE, f"Error allocating a new virtual machine template. {text}")).id
 
 
 @method("one.template.delete", "i|b")

@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 import uuid
-from typing import Optional
+from typing import Callable, Optional
 
-from sandbox.core import errors, rights
+from sandbox.core import errors, names, rights
 from sandbox.core.caller import Caller
 from sandbox.core.front import Front
 from sandbox.core.methods import method
@@ -27,9 +27,7 @@ from sandbox.objects import (
 from sandbox.objects.vm_disks import DiskProblem
 from sandbox.objects.vm_nics import NicProblem
 
-
-def refused(message: str) -> errors.CallError:
-    return errors.CallError(errors.ALLOCATE, f"Error allocating a new virtual machine. {message}")
+Refuse = Callable[[str], errors.CallError]
 
 
 @method("one.vm.allocate", "s|b")
@@ -38,7 +36,8 @@ def allocate(front: Front, caller: Caller, text: str, hold: bool = False) -> int
     restricted.refuse("vm", caller, template, "VM Template")
     rights.require_create(caller, "vm")
     authorize(front, caller, template)
-    return make(front, caller, template, hold).id
+    return make(front, caller, template, hold, lambda text: names.allocation_error(
+        "vm", text, front.settings.modern)).id
 
 
 def authorize(front: Front, caller: Caller, template: Template) -> None:
@@ -53,11 +52,11 @@ def authorize(front: Front, caller: Caller, template: Template) -> None:
             rights.require(caller, rights.USE, network)
 
 
-def make(front: Front, caller: Caller, template: Template, hold: bool) -> Record:
-    """A new VM, PENDING (or HOLD, or CLONING while images are still LOCKED). Raises the ALLOCATE refusal."""
+def make(front: Front, caller: Caller, template: Template, hold: bool, refuse: Refuse) -> Record:
+    """A new VM, PENDING (or HOLD, or CLONING while images are still LOCKED); `refuse` words the refusals."""
     problem = vm_template.problem(template) or _name_problem(front, template.get("NAME"))
     if problem:
-        raise refused(problem)
+        raise refuse(problem)
     quotas.check_vm(front, caller, float(template.get("CPU")), float(template.get("MEMORY")))
     name = template.take("NAME")
     template_name = template.take("TEMPLATE_NAME")
@@ -70,7 +69,7 @@ def make(front: Front, caller: Caller, template: Template, hold: bool) -> Record
         _equip(front, vm, template)
     except (DiskProblem, NicProblem) as error:
         front.drop(vm)
-        raise refused(str(error)) from None
+        raise refuse(str(error)) from None
     _set_first_state(front, vm, hold)
     return vm
 

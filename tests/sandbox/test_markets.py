@@ -94,7 +94,7 @@ def test_what_is_no_market(front_end: FrontEnd, text: str, message: str) -> None
 
 
 def test_public_markets_take_no_apps(front_end: FrontEnd) -> None:
-    with driving.refused(8192, "Create disabled for market: OpenNebula Public"):
+    with driving.refused(2048, "Create disabled for market: OpenNebula Public"):
         front_end.call("one.marketapp.allocate", f'NAME="{driving.name("a")}"\nORIGIN_ID="-1"\nTYPE="VMTEMPLATE"', 0)
 
 
