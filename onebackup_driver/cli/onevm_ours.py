@@ -7,7 +7,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NoReturn, Optional
+from typing import TYPE_CHECKING, NoReturn, Optional, Union
 
 from onebackup_driver import errors
 
@@ -77,9 +77,10 @@ def _backup(arguments: argparse.Namespace, words: list[str], stock: StockCall) -
         if not arguments.vms.replace(",", "").replace(".", "").isdigit():
             raise _NotOurs
         return _error("no market given")
-    context = _context()
-    ids = _ids(context, arguments.vms)
+    listed = _words(arguments.vms)
     market = _number(arguments.market) if arguments.market is not None else None
+    context = _context()
+    ids = _ids(context, listed)
     ours = ids if market is not None else [vm_id for vm_id in ids if _has_section(context, vm_id)]
     if not ours:
         raise _NotOurs
@@ -130,11 +131,12 @@ def _restore(arguments: argparse.Namespace) -> int:
 
 def _context() -> Context:
     """The connection; without a front-end, a session, or the right to keep a journal it is not ours."""
+    from onebackup_driver import frontend
     from onebackup_driver.cli import options
 
     try:
         context = options.context(verbose=False)
-        context.front_end.version()
+        frontend.connect(context.where, context.timeouts.call_s, patience_s=0).version()
     except (errors.Error, OSError) as error:
         raise _NotOurs from error
     if not _may_write(context.where.state):
@@ -146,7 +148,7 @@ def _may_write(state: os.PathLike[str]) -> bool:
     path = os.fspath(state)
     while not os.path.exists(path) and path != os.path.dirname(path):
         path = os.path.dirname(path)
-    return os.access(path, os.W_OK)
+    return os.path.isdir(path) and os.access(path, os.W_OK)
 
 
 def _log_as_stock(context: Context, arguments: argparse.Namespace) -> None:
@@ -169,18 +171,27 @@ def _has_section(context: Context, vm_id: int) -> bool:
         raise _NotOurs from error
 
 
-def _ids(context: Context, text: str) -> list[int]:
-    """The ids of `0,3..5,web`, as the stock commands read lists, ranges and names (src/cli/cli_helper.rb)."""
-    ids: list[int] = []
+def _words(text: str) -> list[Union[range, str]]:
+    """`0,3..5,web` in its parts, ids as ranges and names as they are: lists and ranges of the stock commands
+    (src/cli/cli_helper.rb)."""
+    found: list[Union[range, str]] = []
     for word in text.split(","):
         first, dots, last = word.partition("..")
-        if dots:
-            begin, end = _number(first), _number(last)
+        if dots or (word.isascii() and word.isdigit()):
+            begin, end = _number(first), _number(last if dots else first)
             if not 0 <= end - begin < _MOST_VMS:
                 raise _NotOurs
-            ids += range(begin, end + 1)
+            found.append(range(begin, end + 1))
         else:
-            ids.append(int(word) if word.isascii() and word.isdigit() and len(word) < 10 else _id_of(context, word))
+            found.append(word)
+    return found
+
+
+def _ids(context: Context, words: list[Union[range, str]]) -> list[int]:
+    """The VMs, each once, in their order."""
+    ids: list[int] = []
+    for word in words:
+        ids += [_id_of(context, word)] if isinstance(word, str) else word
     return list(dict.fromkeys(ids))
 
 
