@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Sets onebackup up: in a local virtual environment for the demonstration and the tests.
+# Sets onebackup up: on an OpenNebula front-end, or here for the demonstration and the tests.
 set -euo pipefail
 
 readonly EXIT_FAILED=1 EXIT_USAGE=2 EXIT_MISSING=3 EXIT_SETUP=4
@@ -13,12 +13,25 @@ PYTHON="${PYTHON:-python3}"
 dry_run=no
 policy_placed=no
 as_root=()
+front_end_options=()
+environment="" installed="" writable=""
 
 usage() {
     cat <<HELP
-Usage: $PROGRAM [--dry-run] COMMAND
+Usage: sudo $PROGRAM [--dry-run] [--enable-market-driver] [--no-timer]
+       sudo $PROGRAM [--dry-run] --uninstall | --check
+       $PROGRAM [--dry-run] demo | test
 
-Commands
+On an OpenNebula front-end (no command)
+  installs onebackup beside OpenNebula 6.0 to 7.4 and registers its hooks. A second run changes nothing, a run of
+  a newer release upgrades. Edited configuration is never touched: a new default goes beside it as *.new.
+  --enable-market-driver
+                 also adds the marketplace driver to oned.conf (a copy of it is kept; oned must be restarted)
+  --no-timer     no systemd timer and no cron file: something else starts backup_vms
+  --check        says of each prerequisite whether it is there and what to do (the same as: onebackup doctor)
+  --uninstall    removes what was installed, hooks included; backups and configuration stay
+
+Commands in a clone of the repository
   demo [--keep] [--version 6.4|7.4]
                  sets up what is missing, then backs a running VM up on the sandbox front-end,
                  destroys it, restores it and proves that every disk came back
@@ -27,25 +40,33 @@ Commands
   test [PYTEST ARGUMENTS]
                  sets up what is missing, then runs ruff, mypy and pytest; each of the three
                  runs even when the one before has failed
-  (none)         the installation on an OpenNebula front-end: not part of this release yet
 
 Options
   --dry-run      prints what would be done and does nothing
-  --uninstall    removes the local virtual environment and what the demonstration and the
-                 tests left in this directory; system packages stay
+  --uninstall    where nothing is installed on a front-end (and neither DESTDIR nor ONE_LOCATION is set): removes the
+                 local virtual environment and what the demonstration and the tests left in this directory;
+                 system packages stay
   -h, --help     this text
 
 What is set up: the system packages that are missing (apt-get, as root or through sudo where it
-asks for no password; no service is started or enabled) and a Python environment in $VENV.
-The second time nothing is downloaded; it works without a network then.
-PYTHON=/path/to/python3 chooses the interpreter (3.9 or newer) for a new environment.
+asks for no password; no service is started or enabled) and a Python environment in $VENV; on a front-end in
+/usr/lib/one/onebackup/venv. The second time nothing is downloaded; it works without a network then.
+
+Variables
+  ONE_LOCATION   a self-contained OpenNebula installation
+  DESTDIR        the root of another system to install into; nothing is started there, and hooks are registered only
+                 when ONE_XMLRPC and ONE_AUTH name its front-end
+  PYTHON         the interpreter (3.9 or newer) for a new environment
+  ONEBACKUP_PYTHON
+                 an interpreter that has the package already: no virtual environment is made on the front-end
 
 Exit codes
   0    done
   $EXIT_FAILED    the demonstration proved nothing, or a part of the tests failed
   $EXIT_USAGE    wrong usage, or something that this release does not have
-  $EXIT_MISSING    a system package is missing and cannot be installed from here (the line says which)
-  $EXIT_SETUP    a step of setting up failed (the line says which, and where the log is)
+  $EXIT_MISSING    there is no front-end here, or it takes root; or a system package is missing and cannot be
+       installed from here (the line says which)
+  $EXIT_SETUP    a step failed (the line says which); with --check: something needs attention
   130  interrupted
 HELP
 }
@@ -104,9 +125,10 @@ has_all() {
 
 environment_works() { [[ -x $VENV/bin/python ]] && "$VENV/bin/python" -m pip --version >/dev/null 2>&1; }
 
-missing_packages() { # missing_packages demo|test: one Debian package a line
+missing_packages() { # missing_packages demo|test|front-end: one Debian package a line
     has "$PYTHON" || say python3
     environment_works || "$PYTHON" -c 'import ensurepip, venv' >/dev/null 2>&1 || say python3-venv
+    [[ $1 != front-end ]] || return 0
     has curl || say curl
     has_all qemu-img qemu-io qemu-nbd || say qemu-utils
     has nginx || has apache2 || say nginx-light
@@ -279,7 +301,17 @@ run_pytest() {
 
 has_module() { "$VENV/bin/python" -c "import $1" 2>/dev/null; }
 
-uninstall() {
+uninstall() { # from the front-end when it is installed there, else from this directory
+    if find_front_end 2>/dev/null && [[ $installed == yes ]]; then
+        uninstall_from_front_end
+    elif [[ -n ${ONE_LOCATION:-}${DESTDIR:-} ]]; then
+        say "nothing is installed in ${DESTDIR:-}${ONE_LOCATION:-}"
+    else
+        uninstall_here
+    fi
+}
+
+uninstall_here() {
     local path found=no
     [[ $dry_run == yes || ! -e $DEMO_STATE/pid ]] || stop_demo
     for path in "$VENV" "$DEMO_STATE" "$LOG" "$TEST_LOG" ./*.egg-info; do
@@ -301,8 +333,96 @@ stop_demo() { # a sandbox left running by demo --keep, named by the pid file it 
     fi
 }
 
-front_end() { # the installation on an OpenNebula front-end comes here
-    die $EXIT_USAGE "the installation on a front-end is not part of this release yet; '$PROGRAM demo' and '$PROGRAM test' work (see $PROGRAM --help)"
+# ---- the installation on a front-end: Python does it, as soon as there is one ---------------------
+
+find_front_end() { # sets environment, installed (yes|no) and writable (yes|the directory that is not)
+    local found
+    found=$(PYTHONDONTWRITEBYTECODE=1 "$PYTHON" -m onebackup_driver.installation.locating) || return $?
+    { read -r environment && read -r installed && read -r writable; } <<<"$found"
+}
+
+require_writable() {
+    [[ $writable == yes || $dry_run == yes ]] || die $EXIT_MISSING "$writable cannot be written to; run: sudo $PROGRAM"
+}
+
+front_end() {
+    has "$PYTHON" || die $EXIT_MISSING "$PYTHON is missing; install python3 (3.9 or newer) with its venv module"
+    check_python
+    find_front_end || exit $?
+    require_writable
+    umask 022
+    if [[ -z ${ONEBACKUP_PYTHON:-} ]]; then
+        open_log
+        lock
+        install_packages front-end
+        prepare_front_end_environment "$environment"
+        unlock
+    fi
+    on_front_end "${front_end_options[@]}"
+}
+
+prepare_front_end_environment() { # prepare_front_end_environment VENV
+    local venv=$1 tree marker pip
+    marker=$(front_end_stamp)
+    if "$venv/bin/python" -I -c 'import onebackup_driver.cli.main' 2>/dev/null &&
+        [[ "$(cat "$venv/.onebackup" 2>/dev/null)" == "$marker" ]]; then
+        return
+    fi
+    say "Setting up the Python environment in $venv"
+    if ! "$venv/bin/python" -I -m pip --version >/dev/null 2>&1; then
+        step "creating $venv" "$PYTHON" -m venv --clear "$venv"
+    fi
+    # From a copy: a build in the tree would leave its traces there, and take up those of an older one.
+    tree="build/tree"
+    step "copying the package" copy_tree "$tree"
+    pip=("$venv/bin/python" -I -m pip --disable-pip-version-check install --quiet)
+    step "installing the build tools" "${pip[@]}" "setuptools>=64" wheel
+    step "installing the package" "${pip[@]}" --no-build-isolation "./$tree"
+    [[ $dry_run == yes ]] || { rm -rf "$tree" && say "$marker" >"$venv/.onebackup"; }
+}
+
+copy_tree() { # copy_tree DIRECTORY
+    rm -rf "$1"
+    mkdir -p "$1"
+    cp -R setup.cfg pyproject.toml README.md LICENSE onebackup_driver "$1/"
+    find "$1" -name __pycache__ -prune -exec rm -rf {} +
+}
+
+front_end_stamp() { # changes when the package has to be installed again
+    {
+        "$PYTHON" --version
+        find setup.cfg pyproject.toml onebackup_driver -type f -not -name '*.pyc' -print0 | LC_ALL=C sort -z | xargs -0 sha256sum
+    } 2>&1 | sha256sum | cut -d ' ' -f 1
+}
+
+on_front_end() { # on_front_end OPTIONS...: the work itself, with the package that is (to be) installed
+    local python=${ONEBACKUP_PYTHON:-$environment/bin/python} inside=${environment#"${DESTDIR:-}"}
+    local arguments=(--source "$PWD" --python "${ONEBACKUP_PYTHON:-$inside/bin/python}" "$@")
+    [[ $dry_run == no ]] || arguments+=(--dry-run)
+    if [[ $dry_run == yes ]] && ! "$python" -I -c 'import onebackup_driver' 2>/dev/null; then
+        PYTHONDONTWRITEBYTECODE=1 "$PYTHON" -m onebackup_driver.installation.main "${arguments[@]}"
+    else
+        "$python" -I -m onebackup_driver.installation.main "${arguments[@]}"
+    fi
+}
+
+uninstall_from_front_end() {
+    require_writable
+    on_front_end --uninstall || exit $?
+    if [[ $dry_run == yes ]]; then
+        say "would remove $environment"
+        return
+    fi
+    rm -rf -- "$environment"
+    rmdir "$(dirname "$environment")" 2>/dev/null || true
+    say "onebackup is removed; configuration, backups and the state directory stay"
+}
+
+check() {
+    find_front_end || exit $?
+    local python=${ONEBACKUP_PYTHON:-$environment/bin/python}
+    [[ -x $python ]] || die $EXIT_SETUP "onebackup is not installed here; run: sudo $PROGRAM"
+    exec "$python" -I -m onebackup_driver.cli.main doctor
 }
 
 main() {
@@ -312,8 +432,12 @@ main() {
         case $1 in
         -h | --help) usage && exit 0 ;;
         --dry-run) dry_run=yes && shift ;;
+        --uninstall | --check) [[ -z $command ]] || die $EXIT_USAGE "--uninstall and --check exclude each other" ;;&
         --uninstall) command=uninstall && shift ;;
-        demo | test) [[ -z $command ]] || die $EXIT_USAGE "--uninstall takes no command" ;;&
+        --check) command=check && shift ;;
+        --enable-market-driver | --no-timer) front_end_options+=("$1") && shift ;;
+        demo | test) [[ -z $command ]] || die $EXIT_USAGE "--$command takes no command" ;;&
+        demo | test) [[ ${#front_end_options[@]} -eq 0 ]] || die $EXIT_USAGE "$1 does not know ${front_end_options[*]}" ;;&
         demo) command=demo && shift && break ;;
         test) command=run_tests && shift && break ;;
         -*) die $EXIT_USAGE "unknown option '$1' (see $PROGRAM --help)" ;;

@@ -50,6 +50,17 @@ def fetch(access: Access, bucket: str, key: str, with_checksum: bool, timeout_s:
         raise errors.Failed(f"cannot fetch what the marketplace stored at {where}: {reason}") from error
 
 
+def check_bucket(access: Access, bucket: str) -> None:
+    """Ask whether the bucket is there and may be used with these keys. Raises Failed."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        _client(access).head_bucket(Bucket=bucket)
+    except (BotoCoreError, ClientError, OSError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise errors.Failed(f"the bucket {bucket!r} does not answer: {reason}") from error
+
+
 def _read(answer: dict[str, Any], where: str, timeout_s: float) -> Stored:
     digest, length, deadline = hashlib.md5(), 0, clock.monotonic() + timeout_s
     for piece in answer["Body"].iter_chunks(_PIECE_BYTES):

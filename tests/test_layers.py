@@ -33,7 +33,7 @@ LAYERS: dict[str, set[str]] = {
         "verifying",
     },
     "stories": {"backup", "listing", "overview", "recover", "restore", "serving", "strays", "terminated", "timer"},
-    "actions": {"cli/", "hooks/"},
+    "actions": {"cli/", "doctor/", "hooks/", "installation/"},
 }  # fmt: skip
 ORDER = list(LAYERS)
 

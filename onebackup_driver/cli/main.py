@@ -25,7 +25,7 @@ def main(argv: Optional[list[str]] = None) -> None:
 def _guarded(argv: list[str]) -> int:
     signals.install()
     try:
-        arguments = _parser().parse_args(argv)
+        arguments = parser().parse_args(argv)
         code: int = arguments.run(arguments)
         return code
     except errors.Error as error:
@@ -38,8 +38,9 @@ def _guarded(argv: list[str]) -> int:
         return 128 + 13
 
 
-def _parser() -> argparse.ArgumentParser:
-    from onebackup_driver.cli import backup, list, plan, recover, restore, run, status, work
+def parser() -> argparse.ArgumentParser:
+    """The whole command line (the shell completion is made from it)."""
+    from onebackup_driver.cli import backup, doctor, list, plan, recover, restore, run, status, work
 
     parser = argparse.ArgumentParser(
         prog="onebackup",
@@ -49,7 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"onebackup {onebackup_driver.__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (backup, restore, list, run, plan, status, recover, work):
+    for command in (backup, restore, list, run, plan, status, recover, doctor, work):
         command.register(commands)
     return parser
 
