@@ -191,6 +191,7 @@ def _give_to_owner(context: Context, plan: Plan, point: RestorePoint) -> None:
             context.front_end.repeat("one.marketapp.chown", app_id, plan.machine.uid, plan.machine.gid)
         except errors.CallRefused as error:
             context.log.warning("App %s stays ours, it could not be given to the VM's owner: %s", app_id, error)
+            return  # the VMTEMPLATE app, given last, must not belong to another user than a disk of it
 
 
 def _tell(context: Context, plan: Plan, progress: str, run_id: str) -> None:

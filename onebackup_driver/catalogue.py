@@ -99,8 +99,11 @@ def _restore_point(vm_app: App, apps: dict[int, App]) -> RestorePoint:
 
 def _image_app(saved: manifest.SavedDisk, vm_app: App, apps: dict[int, App]) -> Optional[App]:
     app = apps.get(saved.app_id)
-    same_run = app is not None and app.tags.get("RUN") == vm_app.tags.get("RUN")
-    return app if app is not None and same_run and app.marketplace_id == vm_app.marketplace_id else None
+    if app is None or app.tags.get("RUN") != vm_app.tags.get("RUN"):
+        return None
+    # A VM's owner who owns its restore point could name oneadmin's apps of another VM in it, to have them deleted.
+    own = vm_app.uid in (0, app.uid)
+    return app if own and app.marketplace_id == vm_app.marketplace_id else None
 
 
 def _disk_problems(saved: manifest.SavedDisk, app: Optional[App]) -> list[str]:

@@ -38,7 +38,7 @@ def finish(context: Context, journal: Journal, point: RestorePoint) -> None:
     context.log.info("Imported app ids: %s", ",".join(map(str, point.app_ids)))
     temporaries.remove(context, journal.run)
     if not oneshot:
-        leftovers = _retain(context, point, keep, machine.uid if machine is not None else -1)
+        leftovers = _retain(context, journal, point, keep, machine.uid if machine is not None else -1)
         if machine is not None:
             _say_ok(context, journal, point, leftovers, next_time)
     journal.close("done")
@@ -74,22 +74,37 @@ def _record(context: Context, machine: VirtualMachine, point: RestorePoint) -> s
     return verdict.next_backup(due, units.local_time(due.at))
 
 
-def _retain(context: Context, point: RestorePoint, keep: bool, vm_uid: int) -> list[str]:
+def _retain(context: Context, journal: Journal, point: RestorePoint, keep: bool, vm_uid: int) -> list[str]:
     """Delete (or mark as kept) what the new restore point replaces; what could not be deleted, in words."""
+    _delete_rest(context, journal)
     points = catalogue.build(cloud.apps(context), context.trusted_uids(vm_uid))
     problems: list[str] = []
     for old in retention.superseded(points, point):
         try:
-            _mark_kept(context, old) if keep else _delete(context, old)
+            _mark_kept(context, old) if keep else _delete(context, journal, old)
         except (errors.CallRefused, errors.Failed) as error:
             problems.append(f"restore point {old.backup_id} could not be {'marked' if keep else 'deleted'}: {error}")
             context.log.warning("%s", problems[-1])
     return problems
 
 
-def _delete(context: Context, old: RestorePoint) -> None:
-    for app_id in [old.backup_id, *old.app_ids[:-1]]:
+def _delete(context: Context, journal: Journal, old: RestorePoint) -> None:
+    """The VMTEMPLATE app goes first: without it there is no restore point, and one that is locked is kept whole."""
+    app_ids = [old.backup_id, *(app.app_id for _, app in old.disks if app is not None)]
+    journal.note(deleting=app_ids)
+    for app_id in app_ids:
         publish.delete_app(context, app_id)
+    journal.note(deleting=[])
+
+
+def _delete_rest(context: Context, journal: Journal) -> None:
+    """What a run that died was deleting: no catalogue shows image apps whose VMTEMPLATE app is gone."""
+    for app_id in journal.facts.get("deleting", []):
+        try:
+            publish.delete_app(context, int(app_id))
+        except (errors.CallRefused, errors.Failed) as error:
+            context.log.warning("App %s could not be deleted: %s", app_id, error)
+            return
 
 
 def _mark_kept(context: Context, old: RestorePoint) -> None:

@@ -68,6 +68,8 @@ def resume(context: Context, book: Journal, step: Step, rest: states.VmState) ->
 
 def _as_we_left_it(machine: VirtualMachine, step: Step) -> bool:
     first = int(step.facts["history_sequence"])
+    if machine.history_sequence > first and machine.stopped_by >= 0:
+        return False  # it ran again after our resume, and a user stopped it
     return first <= machine.history_sequence <= first + int(step.facts.get("attempts", 0))
 
 

@@ -67,7 +67,7 @@ def _restore(context: Context, book: Journal, source: Source, datastore_id: int,
     reborn.give_back_ownership(context, source, vm_id, template_id, made)
     if request.start:
         book.note(released=True)
-        context.front_end.call("one.vm.action", "release", vm_id)
+        _release(context, vm_id)
         if request.wait:
             _await_running(context, vm_id)
     book.close("done")
@@ -102,6 +102,15 @@ def _instantiate(context: Context, template_id: int, vm_name: str) -> int:
         if found is None:
             raise
         return found
+
+
+def _release(context: Context, vm_id: int) -> None:
+    try:
+        context.front_end.call("one.vm.action", "release", vm_id)
+    except errors.OutcomeUnknown:
+        context.log.warning("No answer to release of VM %s, looking whether it was carried out", vm_id)
+        if cloud.machine(context, vm_id).state.state == states.HOLD:
+            context.front_end.call("one.vm.action", "release", vm_id)
 
 
 def _await_running(context: Context, vm_id: int) -> None:

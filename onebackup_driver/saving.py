@@ -32,7 +32,7 @@ def add_disks(context: Context, template_id: int, images: dict[int, etree._Eleme
     """Name the saved images in the temporary template."""
     disks = [("DISK", {"IMAGE_ID": xml_values.text(image, "ID")}) for image in images.values()]
     if disks:
-        context.front_end.call("one.template.update", template_id, template_text.render(disks), 1)
+        context.front_end.repeat("one.template.update", template_id, template_text.render(disks), 1)
 
 
 def save_disk(

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-ACTIVE, STOPPED, SUSPENDED, DONE, POWEROFF, UNDEPLOYED = 3, 4, 5, 6, 8, 9
+HOLD, ACTIVE, STOPPED, SUSPENDED, DONE, POWEROFF, UNDEPLOYED = 2, 3, 4, 5, 6, 8, 9
 CLONING_FAILURE = 11
 LCM_RUNNING, LCM_UNKNOWN = 3, 16
 

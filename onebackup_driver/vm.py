@@ -50,6 +50,13 @@ class VirtualMachine:
         return [xml_values.number(item, "DISK_ID") for item in self.element.findall("SNAPSHOTS")]
 
     @property
+    def stopped_by(self) -> int:
+        """The id of the user whose action ended the last HISTORY record; -1 when nobody's did (it goes on, it was a
+        resume that failed, or the guest shut itself down)."""
+        history = self.element.findall("HISTORY_RECORDS/HISTORY")
+        return xml_values.number(history[-1], "UID") if history else -1
+
+    @property
     def error_text(self) -> str:
         """The ERROR attribute oned leaves after a failed operation, or nothing."""
         return xml_values.text(self.element, "USER_TEMPLATE/ERROR")
