@@ -45,13 +45,15 @@ _ALL = (-2, -1, -1)
 
 @dataclass
 class Stray:
-    """Temporary objects of one run that no journal here knows. `newest`: when the last one was made. `doubtful`: why
-    it must not be touched, empty when it may be. `tag`: what the run noted on its template."""
+    """Objects of one run that no journal here knows. `newest`: when the last one was made. `tag`: what the run noted
+    on its template. `evidence`: one of them is surely temporary. `doubtful`: one surely is not (somebody exported an
+    app under the app's name), so that removing by name would be wrong."""
 
     run: str
     vm_id: int = -1
     newest: int = 0
     tag: Vector = field(default_factory=dict)
+    evidence: bool = False
     doubtful: str = ""
 
 
@@ -82,7 +84,7 @@ def find(context: Context, apps: Iterable[App]) -> dict[str, Stray]:
         stray = found.get(one.tags.get("RUN", ""))
         if stray is not None and one.uid == context.own_uid:
             stray.newest = max(stray.newest, one.registered)
-    return {run: stray for run, stray in found.items() if run not in known}
+    return {run: stray for run, stray in found.items() if stray.evidence and run not in known}
 
 
 def _look_at_template(context: Context, template: etree._Element, found: dict[str, Stray]) -> None:
@@ -93,7 +95,7 @@ def _look_at_template(context: Context, template: etree._Element, found: dict[st
     if tag.get("RUN") != run or tag.get("ROLE") != manifest.ROLE_TEMPORARY:
         stray.doubtful = f"template {template.findtext('ID')} has its run id, but no backup made it"
         return
-    stray.tag, stray.vm_id = tag, xml_values.whole_number(tag.get("VM_ID", "")) or 0
+    stray.evidence, stray.tag, stray.vm_id = True, tag, xml_values.whole_number(tag.get("VM_ID", "")) or 0
 
 
 def _look_at_image(context: Context, image: etree._Element, found: dict[str, Stray]) -> None:
@@ -106,8 +108,9 @@ def _look_at_image(context: Context, image: etree._Element, found: dict[str, Str
         stray.doubtful = f"image {image.findtext('ID')} has its run id, but no backup made it"
     elif xml_values.number(image, "RUNNING_VMS", 0) > 0:
         stray.doubtful = f"image {image.findtext('ID')} is used by a VM"
-    elif stray.vm_id < 0:
-        stray.vm_id = saved_of
+    else:
+        stray.evidence = True
+        stray.vm_id = saved_of if stray.vm_id < 0 else stray.vm_id
 
 
 def _run_of(context: Context, element: etree._Element) -> str:

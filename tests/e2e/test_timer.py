@@ -171,7 +171,7 @@ def test_a_run_that_still_goes_on_is_left_alone_and_shows_in_status(site: Site) 
 def test_sigterm_is_passed_on_and_every_backup_is_undone(site: Site) -> None:
     vm_ids = [machine(site), machine(site)]
     before = site.everything()
-    site.front_end.control("slow", what="saveas", seconds=30)
+    site.front_end.control("slow", what="saveas", seconds=3)
     run = site.begin("run")
     for vm_id in vm_ids:
         wait(f"VM {vm_id} to be saved", lambda vm_id=vm_id: site.vm_state(vm_id) == (3, 27))  # type: ignore[misc]
