@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from sandbox.core.front import Front
 from sandbox.core.record import Record
-from sandbox.machines import image_files, imports, vm_run, vm_saveas, vm_snapshots, vm_states, vm_storage
+from sandbox.machines import image_files, imports, vm_back, vm_run, vm_snapshots, vm_states, vm_storage
 from sandbox.machines.vm_states import ACTIVE, LCM_STATES, POWEROFF, RUNNING, STOPPED, SUSPENDED, UNDEPLOYED
 from sandbox.objects import vnets
 from sandbox.world import guest
@@ -44,7 +44,7 @@ def _settle(front: Front, vm: Record, name: str) -> None:
     elif name in ("SHUTDOWN", "EPILOG", "CLEANUP_DELETE"):
         vm_run.clean_up(front, vm)
     elif name.startswith("HOTPLUG_SAVEAS"):
-        vm_saveas.go_back(front, vm, name)
+        vm_back.go_back(front, vm, name)
     else:
         _back(front, vm, name)
 

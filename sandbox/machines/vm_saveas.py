@@ -11,15 +11,11 @@ from sandbox.core.caller import Caller
 from sandbox.core.front import Front
 from sandbox.core.record import Record
 from sandbox.core.template import Template
-from sandbox.machines import image_files, vm_run, vm_states, vm_storage
-from sandbox.machines.vm_states import ACTIVE, POWEROFF, RUNNING, STOPPED, SUSPENDED, UNDEPLOYED
+from sandbox.machines import image_files, vm_back, vm_run, vm_states, vm_storage
+from sandbox.machines.vm_back import LIVE, STATES
+from sandbox.machines.vm_states import ACTIVE
 from sandbox.objects import datastores, image_calls, images, vm_disks
 from sandbox.world import disks
-
-STATES = {POWEROFF: "HOTPLUG_SAVEAS_POWEROFF", SUSPENDED: "HOTPLUG_SAVEAS_SUSPENDED",
-          UNDEPLOYED: "HOTPLUG_SAVEAS_UNDEPLOYED", STOPPED: "HOTPLUG_SAVEAS_STOPPED"}
-BACK = {name: state for state, name in STATES.items()}
-LIVE = "HOTPLUG_SAVEAS"
 
 
 def start(front: Front, caller: Caller, vm: Record, disk_id: int, name: str, kind: str, snapshot: int) -> Record:
@@ -109,25 +105,18 @@ def _write(plan: vm_storage.Plan, destination: Path, snapshot: int, live: bool) 
 def _end(front: Front, vm_id: int, image_id: int, lcm_name: str, problem: Optional[str], format: str) -> None:
     with front.transaction():
         vm = front.find("vm", vm_id)
-        if vm is not None and vm["state"] == ACTIVE and vm["lcm_state"] == vm_states.LCM[lcm_name]:
+        if vm is not None and vm["state"] == ACTIVE and vm.get("saving") == image_id and (
+                vm["lcm_state"] == vm_states.LCM[lcm_name]):
             if problem:
                 front.log_vm(vm.id, problem, "E", "TrM")
                 vm_run.set_error(vm, problem)
-            go_back(front, vm, lcm_name)
+            vm_back.go_back(front, vm, lcm_name)
         image = front.find("image", image_id)
-        if image is None:
+        if image is None or image["state"] != images.LOCKED:
             return
         image["saving"] = False
-        if problem or image["state"] != images.LOCKED:
+        if problem:
             images.set_state(front, image, images.ERROR)
             return
         image["format"] = format
         images.unlock(front, image)
-
-
-def go_back(front: Front, vm: Record, lcm_name: str) -> None:
-    """The state the VM had before the saveas."""
-    if lcm_name == LIVE:
-        vm_states.set_state(front, vm, ACTIVE, RUNNING)
-    else:
-        vm_states.set_state(front, vm, BACK[lcm_name])

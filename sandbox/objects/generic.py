@@ -19,6 +19,7 @@ UpdateCheck = Callable[[Front, Caller, Record, Template], None]
 AFTER_UPDATE: dict[str, UpdateCheck] = {}
 UPDATABLE = ("image", "template", "vn", "datastore", "market", "marketapp", "host", "cluster", "user", "group", "zone",
              "secgroup", "hook", "document")
+DONE = 6
 
 
 def page(records: list[Record], start: int = -1, end: int = -1) -> list[Record]:
@@ -85,6 +86,8 @@ def _chown(kind: str) -> None:
     @method(f"one.{kind}.chown", "iii")
     def chown(front: Front, caller: Caller, object_id: int, uid: int, gid: int) -> int:
         record = front.get(kind, object_id)
+        if kind == "vm" and record["state"] == DONE:
+            raise errors.action("Could not change VM ownership, wrong state")
         right = rights.ADMIN if uid > -1 else rights.MANAGE
         rights.require(caller, right, record)
         owner = front.get("user", uid) if uid > -1 else front.find("user", record.uid)
@@ -110,8 +113,8 @@ def _chmod(kind: str) -> None:
     @method(f"one.{kind}.chmod", "iiiiiiiiii")
     def chmod(front: Front, caller: Caller, object_id: int, *bits: int) -> int:
         record = front.get(kind, object_id)
-        admin_bits = (bits[2], bits[5], bits[8])
-        rights.require(caller, rights.ADMIN if any(bit != -1 for bit in admin_bits) else rights.MANAGE, record)
+        changed = any(bits[place] not in (-1, record.rights[place]) for place in (2, 5, 8))
+        rights.require(caller, rights.ADMIN if changed else rights.MANAGE, record)
         if any(bit not in (-1, 0, 1) for bit in bits):
             raise errors.internal("New permission values must be -1, 0 or 1")
         record.rights = [old if bit == -1 else bit for old, bit in zip(record.rights, bits)]

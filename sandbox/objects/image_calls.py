@@ -5,13 +5,13 @@ from __future__ import annotations
 
 from typing import Optional
 
-from sandbox.core import errors, names, rights
+from sandbox.core import errors, rights
 from sandbox.core.caller import Caller
 from sandbox.core.front import Front
 from sandbox.core.methods import method
 from sandbox.core.record import Record, add_id, now, remove_id
 from sandbox.core.template import Template
-from sandbox.machines import image_files
+from sandbox.machines import image_files, vm_back
 from sandbox.objects import datastores, generic, images, infrastructure, quotas, restricted
 from sandbox.world import datastore_drivers
 from sandbox.world.errors import DriverFailed
@@ -165,7 +165,11 @@ def clone_image(front: Front, caller: Caller, source: Record, name: str, datasto
 @method("one.image.delete", "i|b")
 def delete(front: Front, caller: Caller, image_id: int, force: bool = False) -> int:
     record = front.get("image", image_id)
-    rights.require(caller, rights.MANAGE, record)
+    locked = front.settings.modern and record["state"] in images.ALL_LOCKED
+    if locked and not force:
+        raise errors.internal("Image locked, use --force flag to remove the image. "
+                              "Force delete may leave some files on Datastore", image_id)
+    rights.require(caller, rights.ADMIN if locked else rights.MANAGE, record)
     problem = images.deletion_problem(record)
     if problem:
         raise errors.action(f"Cannot delete image. {problem}")
@@ -180,6 +184,11 @@ def remove(front: Front, record: Record) -> None:
         front.save(datastore)
     if record["cloning_id"] != -1:
         images.release_clone(front, record["cloning_id"], record.id)
+    if record["saving"] and record["state"] == images.LOCKED:
+        vm_back.from_saveas(front, record.template.number("SAVED_VM_ID"), record.id)
+    if not record["source"]:
+        front.drop(record)
+        return
     images.set_state(front, record, images.DELETE)
     image_files.delete(front, record)
 
@@ -207,8 +216,7 @@ def persistent(front: Front, caller: Caller, image_id: int, on: bool) -> int:
         raise errors.internal("KERNEL, RAMDISK and CONTEXT must be non-persistent")
     if record["snapshots"]["list"] and not on:
         raise errors.internal("Could not make image non-persistent: Image has snapshots.")
-    used = record["running_vms"] > 0 or record["cloning_ops"] > 0
-    if used and bool(record["persistent"]) != on:
+    if record["state"] in images.IN_USE:
         word = "persistent" if on else "non-persistent"
         raise errors.internal(f"Could not make image {word}: Image cannot be in state "
                               f"{images.STATE_NAMES[record['state']]}.")
@@ -231,7 +239,3 @@ def change_type(front: Front, caller: Caller, image_id: int, kind: str) -> int:
     record["type"] = number
     front.save(record)
     return image_id
-
-
-def allocation_problem(error: errors.CallError, modern: bool) -> errors.CallError:
-    return names.allocation_error("image", error.message, modern)

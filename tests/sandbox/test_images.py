@@ -71,6 +71,21 @@ def test_clones_are_files_of_their_own(front_end: FrontEnd) -> None:
     assert driving.state(front_end, "image", image) == READY
 
 
+@pytest.mark.both_versions
+def test_deleting_the_image_of_a_saveas_frees_the_vm(front_end: FrontEnd, version: str) -> None:
+    vm = driving.vm(front_end, driving.image(front_end))
+    driving.act(front_end, "poweroff", vm, driving.POWEROFF)
+    front_end.control("slow", what="saveas", seconds=0.5)
+    saved = front_end.call("one.vm.disksaveas", vm, 0, driving.name("saved"), "", -1)
+    if version == "7.4":
+        with driving.refused(8192, "Image locked, use --force flag to remove the image."):
+            front_end.call("one.image.delete", saved)
+    front_end.call("one.image.delete", saved, *[True][: version == "7.4"])
+    assert driving.state(front_end, "vm", vm) == driving.POWEROFF
+    driving.until(lambda: driving.refusal(lambda: front_end.call("one.image.info", saved))[0] == 1024)
+    driving.act(front_end, "resume", vm, driving.RUNNING)
+
+
 def test_type_and_persistence_can_be_changed(front_end: FrontEnd) -> None:
     image = driving.image(front_end)
     front_end.call("one.image.chtype", image, "OS")

@@ -63,6 +63,8 @@ def test_a_name_belongs_to_one_object_of_an_owner(front_end: FrontEnd, kind: str
 @pytest.mark.parametrize("kind", LOCKABLE)
 def test_locks_bind_oneadmin_too(front_end: FrontEnd, kind: str) -> None:
     number = make(front_end, kind, driving.name(kind))
+    if kind == "image":
+        driving.wait(front_end, kind, number, driving.READY)
     assert front_end.call(f"one.{kind}.lock", number, 1, False) == number
     locked = driving.xml(front_end, kind, number).find("LOCK")
     assert locked is not None and [child.tag for child in locked] == ["LOCKED", "OWNER", "TIME", "REQ_ID"]
