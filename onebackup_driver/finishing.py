@@ -68,10 +68,10 @@ def _record(context: Context, machine: VirtualMachine, point: RestorePoint) -> s
     context.front_end.repeat("one.vm.update", machine.vm_id, text, 1)
     try:
         section = {**(machine.backup or {}), "LAST_BACKUP_TIME": str(ended)}
-        due = policy.due(policy.read(machine.vm_id, section, context.configuration), ended)
+        rules = policy.read(machine.vm_id, section, context.configuration)
     except errors.Refused:
         return ""
-    return verdict.next_backup(due, units.local_time(due.at))
+    return verdict.next_backup(rules, context.configuration, ended)
 
 
 def _retain(context: Context, journal: Journal, point: RestorePoint, keep: bool, vm_uid: int) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Optional
 
-from onebackup_driver import clock, cloud, errors, policy, queue, records, states, template_text, units, verdict, vm
+from onebackup_driver import clock, cloud, errors, policy, queue, records, states, template_text, verdict, vm
 from onebackup_driver.context import Context
 from onebackup_driver.xml_values import Attribute, Vector, vector
 
@@ -28,24 +28,23 @@ def look_at(context: Context, vm_id: int) -> str:
     told = _told(machine)
     if machine.backup is None:
         return _write(context, vm_id, [], verdict.withdrawn(told)) or f"VM {vm_id} has no BACKUP section"
-    problem, due = judge(context, vm_id, machine.backup)
+    problem, next_time = _judge(context, vm_id, machine.backup)
     if asks(machine.backup) and not problem:
         return _request(context, machine, told)
     action = machine.backup.get("ACTION", "").strip()
     if action and not problem:
         problem = f"BACKUP/ACTION of VM {vm_id} is {action[:60]!r}; the only action is NOW"
-    next_time = "" if due is None else verdict.next_backup(due, units.local_time(due.at))
     return _write(context, vm_id, [], verdict.changed(told, problem, next_time)) or f"VM {vm_id}: nothing new to say"
 
 
-def judge(context: Context, vm_id: int, section: Vector) -> tuple[str, Optional[policy.Due]]:
-    """What is wrong with a BACKUP section (empty: nothing), and when it makes the VM due."""
+def _judge(context: Context, vm_id: int, section: Vector) -> tuple[str, str]:
+    """What is wrong with a BACKUP section (empty: nothing), and when the next backup is."""
     try:
         rules = policy.read(vm_id, section, context.configuration)
         policy.check_marketplace(cloud.marketplace(context, rules.marketplace_id), context.configuration)
     except errors.Refused as error:
-        return str(error), None
-    return "", policy.due(rules, clock.now())
+        return str(error), ""
+    return "", verdict.next_backup(rules, context.configuration, clock.now())
 
 
 def _request(context: Context, machine: vm.VirtualMachine, told: Optional[Vector]) -> str:

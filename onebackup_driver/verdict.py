@@ -5,19 +5,26 @@ from __future__ import annotations
 
 from typing import Optional
 
-from onebackup_driver import records
-from onebackup_driver.policy import Due
+from onebackup_driver import policy, records, units, window
+from onebackup_driver.policy import Policy
+from onebackup_driver.site_rules import Configuration
 from onebackup_driver.xml_values import Vector
 
 DUE_NOW = "with the next run"
+NEVER = "never: its WINDOW and the site's are never open together"
 NOT_ASKED = "its BACKUP section was taken away: it is not backed up"
 #: Says that MESSAGE is about the BACKUP section, not about a backup that was tried.
 _MARK = "VERDICT"
 
 
-def next_backup(due: Due, in_local_time: str) -> str:
-    """When the next backup is, in words. `in_local_time`: `due.at` as the owner reads it."""
-    return DUE_NOW if due.due else in_local_time
+def next_backup(rules: Policy, site: Configuration, now: int) -> str:
+    """When the next backup is, in words: when the VM is due and the windows are open."""
+    due = policy.due(rules, now)
+    wanted = now if due.due else due.at
+    opens = window.next_common([window.parse(site.window, site.time_zone), rules.window], wanted)
+    if opens is None:
+        return NEVER
+    return DUE_NOW if opens <= now else units.local_time(opens)
 
 
 def changed(told: Optional[Vector], problem: str, next_time: str) -> Optional[Vector]:

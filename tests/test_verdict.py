@@ -3,14 +3,14 @@
 
 from __future__ import annotations
 
-from typing import Optional
+from typing import Optional, Union
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onebackup_driver import verdict
-from onebackup_driver.policy import Due
+from onebackup_driver import policy, units, verdict
+from onebackup_driver.site_rules import Configuration
 from onebackup_driver.xml_values import Vector
 
 AFTER_A_RUN = {"STATE": "OK", "MESSAGE": "restore point 7", "RESTORE_POINT": "7", "NEXT_BACKUP": "T1"}
@@ -18,9 +18,25 @@ AFTER_A_FAILURE = {"STATE": "ERROR", "MESSAGE": "the upload failed", "RUN": "r"}
 BAD = {"STATE": "ERROR", "MESSAGE": "P1", "VERDICT": "ERROR"}
 
 
-def test_the_next_time_in_words() -> None:
-    assert verdict.next_backup(Due(True, "", 5), "then") == "with the next run"
-    assert verdict.next_backup(Due(False, "", 5), "then") == "then"
+NOON = 1_795_435_200  # 2026-11-23 12:00:00 UTC
+
+
+@pytest.mark.parametrize(
+    "section, site, expected",
+    [
+        ({}, "", "with the next run"),
+        ({"LAST_BACKUP_TIME": str(NOON - 600)}, "", NOON + 3000),
+        ({"LAST_BACKUP_TIME": str(NOON - 600), "WINDOW": "22:00-06:00"}, "", NOON + 10 * 3600),
+        ({"WINDOW": "11:00-13:00"}, "", "with the next run"),
+        ({"WINDOW": "22:00-06:00"}, "05:00-07:00", NOON + 17 * 3600),
+        ({"WINDOW": "08:00-10:00"}, "20:00-21:00", verdict.NEVER),
+    ],
+)
+def test_the_next_time_in_words(section: Vector, site: str, expected: Union[str, int]) -> None:
+    configuration = Configuration(window=site, time_zone="UTC")
+    rules = policy.read(5, {"FREQUENCY_SECONDS": "3600", "MARKETPLACE_ID": "1", **section}, configuration)
+    words = expected if isinstance(expected, str) else units.local_time(expected)
+    assert verdict.next_backup(rules, configuration, NOON) == words
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from tests.e2e import machines
 from tests.e2e.site import Site, wait
 from tests.hooks.hooked import Hooked
 
-pytestmark = pytest.mark.both_versions
+both_versions = pytest.mark.both_versions
 POWEROFF, RUNNING = machines.POWEROFF, machines.RUNNING
 
 
@@ -43,6 +43,7 @@ def own_calls(hooked: Hooked, vm_id: int, method: str = "one.vm.update") -> int:
 # -- vm_update: the verdict
 
 
+@both_versions
 def test_a_bad_section_is_told_and_a_good_one_again(hooked: Hooked) -> None:
     vm_id = vm(hooked, backup="-")
     update(hooked, vm_id, f'FREQUENCY_SECONDS="often", {market(hooked)}')
@@ -92,6 +93,7 @@ def test_a_section_taken_away_is_told_when_something_else_was_said(hooked: Hooke
     assert "NEXT_BACKUP" not in hooked.told(vm_id)
 
 
+@both_versions
 def test_a_failing_update_is_left_alone(hooked: Hooked) -> None:
     vm_id = vm(hooked, backup="-")
     with pytest.raises(Refused):
@@ -99,6 +101,7 @@ def test_a_failing_update_is_left_alone(hooked: Hooked) -> None:
     hooked.said("vm_update", "the call failed")
 
 
+@both_versions
 def test_ill_formed_call_info_is_survived(hooked: Hooked) -> None:
     vm_id = vm(hooked, backup="-")
     update(hooked, vm_id, f'FREQUENCY_SECONDS="a & <b>", {market(hooked)}, X="</VALUE><!DOCTYPE x [<!ENTITY y SYSTEM"')
@@ -109,6 +112,7 @@ def test_ill_formed_call_info_is_survived(hooked: Hooked) -> None:
 # -- vm_update: ACTION="NOW"
 
 
+@both_versions
 def test_action_now_of_the_owner_makes_a_backup_and_is_cleared(hooked: Hooked) -> None:
     vm_id = vm(hooked, state=POWEROFF)
     site = hooked.site
@@ -154,6 +158,7 @@ def test_a_refused_request_is_told_to_the_owner(hooked: Hooked) -> None:
 # -- vm_poweroff
 
 
+@both_versions
 def test_a_vm_that_is_off_and_due_is_backed_up_where_it_lies(hooked: Hooked) -> None:
     site = hooked.site
     vm_id = vm(hooked)
@@ -180,6 +185,7 @@ def test_a_vm_without_a_section_is_not_our_business(hooked: Hooked) -> None:
     hooked.said("vm_poweroff", f"VM {vm_id} has no BACKUP section")
 
 
+@both_versions
 def test_a_poweroff_of_our_own_run_is_ignored(hooked: Hooked) -> None:
     vm_id = vm(hooked, disks=machines.TWO_DISKS)
     apps = backed_up(hooked.site, vm_id)
@@ -219,6 +225,7 @@ def test_a_terminated_vm_keeps_its_restore_points_by_default(hooked: Hooked) -> 
     assert set(apps) <= set(hooked.site.apps())
 
 
+@both_versions
 def test_a_site_can_have_them_deleted(hooked: Hooked) -> None:
     site = hooked.site
     vm_id, other = vm(hooked, state=POWEROFF, disks=machines.TWO_DISKS), vm(hooked, state=POWEROFF)
@@ -235,6 +242,7 @@ def test_a_site_can_have_them_deleted(hooked: Hooked) -> None:
 # -- vm_backup
 
 
+@both_versions
 def test_a_native_backup_call_is_delegated(hooked: Hooked, version: str) -> None:
     if version == "6.4":
         assert "onebackup_vm_backup" not in hooked.hook_ids(), "6.4 has no such call"
