@@ -39,9 +39,15 @@ def recover(site: Site, elsewhere: Path, *options: str) -> Result:
     return site.onebackup("recover", *options, ONE_LOCATION=str(elsewhere))
 
 
-@pytest.mark.both_versions
-@pytest.mark.parametrize("state", [RUNNING, POWEROFF])
-@pytest.mark.parametrize("call, nth, when", [(SAVED, 1, "after"), (PUBLISHED, 1, "before"), (PUBLISHED, 2, "before")])
+@pytest.mark.parametrize(
+    "state, call, nth, when",
+    [
+        (RUNNING, SAVED, 1, "after"),
+        (POWEROFF, SAVED, 1, "after"),
+        (RUNNING, PUBLISHED, 1, "before"),
+        (RUNNING, PUBLISHED, 2, "before"),
+    ],
+)
 def test_an_unfinished_run_is_undone(
     site: Site, proxy: Proxy, elsewhere: Path, state: tuple[int, int], call: str, nth: int, when: str
 ) -> None:
@@ -66,6 +72,7 @@ def test_an_unfinished_run_is_undone(
     assert recover(site, elsewhere, "--all-nodes").out == "nothing to recover\n"
 
 
+@pytest.mark.both_versions
 def test_a_complete_restore_point_is_recorded(site: Site, proxy: Proxy, elsewhere: Path) -> None:
     vm_id = machine(site)
     assert site.onebackup("backup", vm_id).code == 0
