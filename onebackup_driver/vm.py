@@ -11,6 +11,9 @@ from lxml import etree
 from onebackup_driver import states, xml_values
 from onebackup_driver.xml_values import Vector
 
+#: undeploy(-hard), stop, suspend, poweroff(-hard), terminate(-hard) of include/VMActions.h.
+_STOPPING_ACTIONS = (5, 6, 9, 10, 19, 20, 27, 28)
+
 IMAGE, CDROM, VOLATILE = "image", "CD-ROM", "volatile"
 
 
@@ -51,10 +54,12 @@ class VirtualMachine:
 
     @property
     def stopped_by(self) -> int:
-        """The id of the user whose action ended the last HISTORY record; -1 when nobody's did (it goes on, it was a
-        resume that failed, or the guest shut itself down)."""
+        """The id of the user whose action stopped the VM, by its last HISTORY record; -1 when nobody's did (it goes on,
+        its resume failed, or the guest shut itself down). Releases after 7.4 name who resumed it in the same place."""
         history = self.element.findall("HISTORY_RECORDS/HISTORY")
-        return xml_values.number(history[-1], "UID") if history else -1
+        if not history or xml_values.number(history[-1], "ACTION") not in _STOPPING_ACTIONS:
+            return -1
+        return xml_values.number(history[-1], "UID")
 
     @property
     def error_text(self) -> str:

@@ -64,3 +64,18 @@ def test_permissions_in_the_order_of_chmod(version: str) -> None:
 def test_numbers_that_are_none_are_not_taken_for_0() -> None:
     machine = objects.machine(ID="x", UID="", STATE="", STIME="12.5")
     assert (machine.vm_id, machine.uid, machine.state.state, machine.started) == (-1, -1, -1, 0)
+
+
+@pytest.mark.parametrize("version", objects.VERSIONS)
+def test_who_stopped_a_vm(version: str) -> None:
+    assert objects.machine(version, "vm-poweroff").stopped_by == 0
+    assert objects.machine(version).stopped_by == -1
+
+
+@pytest.mark.parametrize("version", objects.VERSIONS)
+def test_a_resume_that_failed_is_not_taken_for_a_user_who_stopped_the_vm(version: str) -> None:
+    element = objects.load(version, "vm-poweroff")
+    action = element.findall("HISTORY_RECORDS/HISTORY")[-1].find("ACTION")
+    assert action is not None
+    action.text = "11"  # releases after 7.4 write RESUME and its user into the record that the resume began
+    assert vm.parse(element).stopped_by == -1
