@@ -52,7 +52,7 @@ def install(place: Place, arguments: argparse.Namespace) -> int:
     placer.save()
     if contents.has_market_driver(source) and not arguments.enable_market_driver:
         _say(market_driver.advice(place))
-    failed = not _register(place, known, source, dry_run)
+    failed = not _register(place, known, source, placer)
     placer.save()
     _summary(place, known, changes, dry_run)
     return EXIT_STEP_FAILED if failed else 0
@@ -91,6 +91,8 @@ def _put_files(place: Place, placer: Placer, known: Receipt, arguments: argparse
     wanted = contents.items(place, source, arguments.python, chosen)
     if _can(_NEEDED):
         wanted.append(_completion(place))
+    if known.schedule != chosen and not placer.dry_run:
+        schedule.stop(place, known.schedule)
     changes = [placer.put(item) for item in wanted]
     if _can(_NEEDED):
         changes += _remove_files(place, placer, known, {str(item.path) for item in wanted})
@@ -124,7 +126,7 @@ def _start_schedule(place: Place, known: Receipt, changes: list[Change], dry_run
         _say([by_hand] if by_hand else [])
 
 
-def _register(place: Place, known: Receipt, source: Path, dry_run: bool) -> bool:
+def _register(place: Place, known: Receipt, source: Path, placer: Placer) -> bool:
     """False when it did not work: everything else is there then, and another run does the rest."""
     if not _can(_NEEDED):
         _say(["would register the hooks of share/hooks"])
@@ -136,10 +138,12 @@ def _register(place: Place, known: Receipt, source: Path, dry_run: bool) -> bool
         _say([f"hooks were not registered ({reason})"])
         return True
     try:
-        if dry_run:
+        if placer.dry_run:
             _say(registering.intentions(place, source))
             return True
+        registering.require_access(place)
         known.hooks = True
+        placer.save()  # before the first hook is there: --uninstall has to know even if we die now
         _say_hooks(registering.register(place, source))
     except errors.Error as error:
         print(f"install.sh: hooks were not registered: {error}; run ./install.sh again then", file=sys.stderr)

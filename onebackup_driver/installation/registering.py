@@ -13,7 +13,7 @@ from onebackup_driver.hooks.registration import Change
 from onebackup_driver.installation import locating
 from onebackup_driver.installation.locating import Place
 
-_CALL_TIMEOUT_S, _PATIENCE_S = 30, 10
+_CALL_TIMEOUT_S, _PATIENCE_S = 30, 1
 #: Hooks on calls that came later than 6.0.
 _SINCE = {"onebackup_vm_backup": (6, 6)}
 
@@ -23,6 +23,11 @@ def reason_not_to(place: Place) -> str:
     if place.root and not os.environ.get("ONE_XMLRPC"):
         return f"with DESTDIR: register them later with onehook create, from {place.hook_templates}"
     return ""
+
+
+def require_access(place: Place) -> None:
+    """Raise Error when hooks could not be registered: no session, no answer."""
+    _connect(place).element("one.hookpool.info", -2, -1, -1)
 
 
 def register(place: Place, source: Path) -> list[Change]:

@@ -74,7 +74,7 @@ def _systemctl(argv: list[str]) -> None:
 
 
 def _writable(folder: Path) -> bool:
-    return os.access(folder if folder.is_dir() else folder.parent, os.W_OK)
+    return os.access(next(path for path in (folder, *folder.parents) if path.is_dir()), os.W_OK)
 
 
 def _for_place(place: Place, text: str) -> str:

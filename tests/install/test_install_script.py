@@ -91,14 +91,15 @@ def test_help_names_commands_and_exit_codes(install: Callable[..., Completed[str
 @pytest.mark.parametrize(
     "arguments, words",
     [
-        ([], "not part of this release yet"),
-        (["--dry-run"], "not part of this release yet"),
         (["--fast"], "unknown option '--fast'"),
         (["demonstration"], "unknown command 'demonstration'"),
         (["demo", "--version", "5.0"], "--version is 6.4 or 7.4, not '5.0'"),
         (["demo", "--version"], "--version is 6.4 or 7.4, not ''"),
         (["demo", "keep"], "demo does not know 'keep'"),
         (["--uninstall", "demo"], "--uninstall takes no command"),
+        (["--check", "test"], "--check takes no command"),
+        (["--uninstall", "--check"], "--uninstall and --check exclude each other"),
+        (["--no-timer", "demo"], "demo does not know --no-timer"),
     ],
 )
 def test_wrong_usage_is_one_line_and_changes_nothing(

@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Scripts with the interpreter they are given, the completion, and files that survive an installation that dies."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from onebackup_driver.cli import main
+from onebackup_driver.installation import completion, contents, locating, placing, receipt
+from tests.install import front_end_tree
+from tests.install.front_end_tree import Tree
+
+SCRIPT = b"#!/usr/bin/env python3\n# a comment\nimport sys\n\nprint(sys.flags.isolated, sys.argv[1:])\n"
+
+
+@pytest.mark.parametrize("folder", ["plain", "with a space", "with 'quotes'", "/".join(["long" * 10] * 6)])
+def test_a_script_runs_with_its_interpreter_wherever_that_lies(tmp_path: Path, folder: str) -> None:
+    python = tmp_path / folder / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.symlink_to(sys.executable)
+    script = tmp_path / "script"
+    script.write_bytes(contents.script(SCRIPT, str(python)))
+    script.chmod(0o755)
+    done = subprocess.run([script, "a b", "$c"], capture_output=True, text=True, cwd=tmp_path)
+    assert (done.stdout, done.stderr) == ("1 ['a b', '$c']\n", "")
+
+
+def test_only_an_interpreter_line_is_changed() -> None:
+    for content in (b"KEY = 1\n", b"#!/bin/sh\nexit 0\n", b"\n#!/usr/bin/env python3\n"):
+        assert contents.script(content, "/opt/python") == content
+
+
+@pytest.fixture
+def complete(tmp_path: Path) -> Iterator[object]:
+    """What bash offers for a line with the cursor at its end."""
+    script = tmp_path / "onebackup.bash"
+    script.write_text(completion.render(main.parser()))
+
+    def offered(*words: str) -> set[str]:
+        line = (
+            f"source {script}; COMP_WORDS=({' '.join(map(shlex.quote, words))}); COMP_CWORD={len(words) - 1};"
+            ' _onebackup; printf "%s\\n" "${COMPREPLY[@]}"'
+        )
+        done = subprocess.run(["bash", "-uc", line], capture_output=True, text=True)
+        assert (done.returncode, done.stderr) == (0, "")
+        return set(done.stdout.split())
+
+    yield offered
+
+
+def test_every_command_and_option_is_completed(complete: object) -> None:
+    assert callable(complete)
+    commands = completion.subcommands(main.parser())
+    assert {"backup", "restore", "list", "run", "plan", "status", "recover", "doctor"} <= set(commands)
+    assert "work" not in commands  # not for people
+    assert complete("onebackup", "") == {*commands, "-h", "--help", "--version"}
+    for name, command in commands.items():
+        assert complete("onebackup", name, "-") == options(command)
+    assert complete("onebackup", "restore", "--no") == {"--no-start", "--no-ip", "--no-nic", "--no-wait"}
+    assert complete("onebackup", "backup", "--logger", "") == set()  # a file: bash's own completion does it
+
+
+def options(command: argparse.ArgumentParser) -> set[str]:
+    return {name for action in command._actions if action.help != argparse.SUPPRESS for name in action.option_strings}
+
+
+def test_shellcheck_has_nothing_to_say_about_the_completion(tmp_path: Path) -> None:
+    (tmp_path / "onebackup.bash").write_text("#!/bin/bash\n" + completion.render(main.parser()))
+    done = subprocess.run(["shellcheck", tmp_path / "onebackup.bash"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> locating.Place:
+    tree = front_end_tree.make(Tree(tmp_path / "root", "", tmp_path), "6.4.0")
+    return locating.find(tree.variables)
+
+
+@pytest.mark.parametrize("dies_at", ["os.replace aside", "os.replace into place", "after"])
+def test_what_was_there_comes_back_also_when_the_installation_died(
+    place: locating.Place, monkeypatch: pytest.MonkeyPatch, dies_at: str
+) -> None:
+    path = contents.backup_vms(place)
+    known = receipt.Receipt()
+    placer = placing.Placer(place, known, dry_run=False)
+    placer.make_directory(place.home, 0o755)
+    placer.save()
+    if dies_at != "after":
+        _die(monkeypatch, path.name + (".stock" if "aside" in dies_at else ""))
+    try:
+        placer.put(placing.Item(path, b"ours, of onebackup_driver\n", 0o755))
+    except KeyboardInterrupt:
+        monkeypatch.undo()
+
+    again = receipt.load(place.real(place.home))  # what a new process knows
+    placer = placing.Placer(place, again, dry_run=False)
+    for name in list(again.files):
+        placer.remove(Path(name))
+    placer.bring_back()
+    folder = place.real(path).parent
+    assert [item.name for item in folder.iterdir()] == ["backup_vms"]
+    assert place.real(path).read_bytes() == front_end_tree.STOCK_BACKUP_VMS
+
+
+def _die(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Be interrupted just before a file gets the name."""
+    replace = placing.os.replace
+
+    def interrupted(source: object, target: object) -> None:
+        if str(target).endswith(f"/{name}"):
+            raise KeyboardInterrupt
+        replace(source, target)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(placing.os, "replace", interrupted)
+
+
+def test_nothing_is_written_through_a_link(place: locating.Place, tmp_path: Path) -> None:
+    """The hook directory belongs to oneadmin, and root installs."""
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    link = place.real(place.hook_base / "onebackup" / "vm_done")
+    link.parent.mkdir(parents=True)
+    link.symlink_to(victim)
+    placer = placing.Placer(place, receipt.Receipt(), dry_run=False)
+    placer.make_directory(place.home, 0o755)
+    placer.put(placing.Item(place.hook_base / "onebackup" / "vm_done", b"#!/bin/sh\n", 0o755))
+    assert victim.read_text() == "precious"
+    assert not link.is_symlink() and link.read_text() == "#!/bin/sh\n"
+
+
+@pytest.mark.parametrize(
+    "line, base",
+    [
+        (":hook_base_path: '/srv/hooks'", "/srv/hooks"),
+        (':hook_base_path: "/srv/my hooks" # ours', "/srv/my hooks"),
+        ("  :hook_base_path:   /srv/hooks", "/srv/hooks"),
+        ("#:hook_base_path: '/no'\n:remote_hook_base_path: '/var/tmp/one/hooks'", "/var/lib/one/remotes/hooks"),
+    ],
+)
+def test_the_hook_base_path_is_the_hook_managers(tmp_path: Path, line: str, base: str) -> None:
+    tree = front_end_tree.make(Tree(tmp_path / "root", "/opt/one", tmp_path), "7.4.0")
+    tree.path("etc/onehem-server.conf").write_text(f"---\n{line}\n:concurrency: 10\n")
+    assert locating.find(tree.variables).hook_base == Path(base)
+
+
+def test_the_version_comes_from_onevm_when_no_file_has_it(tmp_path: Path) -> None:
+    tree = front_end_tree.make(Tree(Path(), str(tmp_path / "one"), tmp_path), "7.4.0")
+    tree.path("var/remotes/VERSION").unlink()
+    assert locating.find(tree.variables).version == ""
+    onevm = Path(tree.location, "bin", "onevm")
+    onevm.parent.mkdir()
+    onevm.write_text('#!/bin/sh\n[ "$1" = --version ] && echo "OpenNebula 6.10.3"\n')
+    onevm.chmod(0o755)
+    assert locating.find(tree.variables).version == "6.10.3"
