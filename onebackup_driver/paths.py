@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -59,7 +60,7 @@ def find(environment: Optional[Mapping[str, str]] = None) -> Paths:
     if env.get("ONEBACKUP_CONFIG") and not Path(env["ONEBACKUP_CONFIG"]).exists():
         raise errors.UsageError(f"ONEBACKUP_CONFIG names {env['ONEBACKUP_CONFIG']}, which does not exist")
     home = Path(env.get("HOME", "/var/lib/one"))
-    location = env.get("ONE_LOCATION")
+    location = env.get("ONE_LOCATION") or _own_location()
     etc = Path(location, "etc") if location else Path("/etc/one")
     var = Path(location, "var") if location else Path("/var/lib/one")
     return Paths(
@@ -68,6 +69,15 @@ def find(environment: Optional[Mapping[str, str]] = None) -> Paths:
         one_auth=_one_auth(env, home, var),
         endpoint=env.get("ONE_XMLRPC") or _endpoint_file(home) or "http://localhost:2633/RPC2",
     )
+
+
+def _own_location() -> str:
+    """The self-contained installation that this package was installed into (installation/locating.py), if it was:
+    hooks and drivers are not told ONE_LOCATION by everyone who starts them (recordings: env)."""
+    prefix = Path(sys.prefix)
+    if prefix.parts[-3:] == ("lib", "onebackup", "venv") and (prefix.parents[2] / "etc" / "oned.conf").exists():
+        return str(prefix.parents[2])
+    return ""
 
 
 def _one_auth(env: Mapping[str, str], home: Path, var: Path) -> Path:

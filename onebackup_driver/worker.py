@@ -26,7 +26,7 @@ def start(where: Paths) -> bool:
         pass
     if free:
         _turn_over(where.log)
-        commands.start_detached([sys.executable, "-m", "onebackup_driver.cli.main", "work"], where.log)
+        commands.start_detached([sys.executable, "-I", "-m", "onebackup_driver.cli.main", "work"], where.log)
     return free
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,20 @@ def test_a_self_contained_front_end(tmp_path: Path) -> None:
     assert found.configuration == Path("/srv/cloud/etc/onebackup.yaml")
     assert found.state == Path("/srv/cloud/var/onebackup")
     assert found.one_auth == Path("/srv/cloud/var/.one/one_auth")
+
+
+@pytest.mark.parametrize("folders, found_there", [("lib/onebackup/venv", True), ("lib/one/onebackup/venv", False)])
+def test_what_was_installed_into_a_self_contained_front_end_knows_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folders: str, found_there: bool
+) -> None:
+    """The hook manager hands no ONE_LOCATION on."""
+    monkeypatch.setattr(sys, "prefix", str(tmp_path / folders))
+    assert paths.find({"HOME": home(tmp_path)}).state == Path("/var/lib/one/onebackup"), "no front-end there"
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc" / "oned.conf").touch()
+    expected = tmp_path / "var" if found_there else Path("/var/lib/one")
+    assert paths.find({"HOME": home(tmp_path / "again")}).state == expected / "onebackup"
+    assert paths.find({"ONE_LOCATION": "/srv/cloud"}).state == Path("/srv/cloud/var/onebackup")
 
 
 def test_the_users_own_session_and_endpoint_count(tmp_path: Path) -> None:

@@ -141,7 +141,7 @@ def test_how_long_a_hook_takes(site: Site, capsys: pytest.CaptureFixture[str]) -
     lines = []
     for title, (name, text) in cases.items():
         took = []
-        for _ in range(5):
+        for _ in range(3):
             if "NOW" in title:
                 site.call("one.vm.update", vm_id, now, 1)
             ran = run(name, site.environment, encoded(text))
