@@ -15,7 +15,6 @@ from sandbox.core.kinds import KINDS
 from sandbox.core.record import Record
 from sandbox.core.settings import Settings
 from sandbox.core.store import Store
-from sandbox.core.template import Template
 
 # Deleted objects that hooks may still be told about.
 REMEMBERED = 100
@@ -136,17 +135,9 @@ class Front:
             if not self.stopping.is_set():
                 logging.exception("background work %s failed", name)
 
-    def wait(self, what: str) -> bool:
-        """Lets the emulated time of `what` pass; whether this time it shall fail."""
-        self.stopping.wait(self.settings.seconds(what) + self.faults.extra_seconds(what))
-        return False
-
-
-def new_record(front: Front, kind: str, name: str, owner: Record, template: Optional[Template] = None) -> Record:
-    """A record with the next id, owned by the given user record, with oned's default rights (umask 177)."""
-    record = Record(kind, front.next_id(kind), name, template=template or Template())
-    set_owner(record, owner, int(owner["gid"]), front)
-    return record
+    def wait(self, what: str, host: str = "") -> None:
+        """Lets the emulated time of `what` pass (less when the front-end stops)."""
+        self.stopping.wait(self.settings.seconds(what, host) + self.faults.extra_seconds(what))
 
 
 def set_owner(record: Record, owner: Record, gid: int, front: Front) -> None:

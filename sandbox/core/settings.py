@@ -12,6 +12,8 @@ SECONDS = {
     "import": 0.2, "download": 0.2, "market_monitor": 5.0, "flash": 0.03, "delete": 0.05, "vnet": 0.03,
     "datastore_monitor": 3.0, "backup": 0.3, "reboot": 0.3,
 }
+# What real guests take longer than dummy ones.
+KVM_SECONDS = {"poweroff": 0.8, "shutdown": 0.8, "undeploy": 0.8, "boot": 1.3, "resume": 1.3, "saveas": 0.3}
 RELEASES = {"6.4": "6.4.0", "7.4": "7.4.0"}
 
 
@@ -34,5 +36,7 @@ class Settings:
         """7.x behaviour (two personalities only: 6.4 and 7.4)."""
         return self.version == "7.4"
 
-    def seconds(self, what: str) -> float:
-        return SECONDS[what] / self.speed
+    def seconds(self, what: str, host: str = "") -> float:
+        """How long `what` takes; `host` is the host's VM_MAD where that matters."""
+        extra = KVM_SECONDS.get(what, 0.0) if host == "kvm" else 0.0
+        return (SECONDS[what] + extra) / self.speed

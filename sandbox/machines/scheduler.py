@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Optional
 
 from sandbox.core.front import Front
@@ -13,14 +14,22 @@ from sandbox.objects import datastores, hosts_xml, images, infrastructure, vm_di
 
 
 def run(front: Front) -> None:
-    """Loops until the front-end stops."""
-    while not front.stopping.wait(front.settings.seconds("schedule") + front.faults.extra_seconds("schedule")):
+    """Loops until the front-end stops. A VM is PENDING for a while before it is looked at."""
+    since: dict[int, float] = {}
+    while not front.stopping.wait(front.settings.seconds("schedule") / 3):
         with front.transaction():
-            for vm in front.all("vm"):
-                if vm["state"] == vm_states.CLONING:
-                    _check_images(front, vm)
-                elif vm["state"] == vm_states.PENDING:
-                    _deploy(front, vm)
+            _round(front, since, time.monotonic())
+
+
+def _round(front: Front, since: dict[int, float], moment: float) -> None:
+    patience = front.settings.seconds("schedule") + front.faults.extra_seconds("schedule")
+    for vm in front.all("vm"):
+        if vm["state"] == vm_states.CLONING:
+            _check_images(front, vm)
+        elif vm["state"] != vm_states.PENDING:
+            since.pop(vm.id, None)
+        elif moment - since.setdefault(vm.id, moment) >= patience:
+            _deploy(front, vm)
 
 
 def _check_images(front: Front, vm: Record) -> None:

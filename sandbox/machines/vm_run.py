@@ -116,7 +116,8 @@ def boot(front: Front, vm_id: int, boot_state: str, what: str = "boot") -> None:
         if vm is None:
             return
         work, wanted = vm_storage.plans(front, vm), vm_storage.has_guest(vm)
-    front.wait(what)
+        mad = vm_states.host_mad(vm)
+    front.wait(what, mad)
     if front.faults.fails(what, vm_id) or not _boot_guest(front, vm_id, work, wanted):
         change(front, vm_id, boot_state, lambda vm: _boot_failed(front, vm, boot_state))
         return
@@ -154,11 +155,12 @@ def resume(front: Front, vm: Record, caller: Caller) -> None:
 def shut_down(front: Front, vm: Record, what: str, lcm_name: str, hard: bool, then: Change) -> None:
     """Guest down in the given LCM state, then `then`; a failure falls back to RUNNING."""
     vm_states.enter(front, vm, lcm_name)
-    background(front, vm, lambda: _shut_down(front, vm.id, what, lcm_name, hard, then))
+    mad = "" if hard else vm_states.host_mad(vm)
+    background(front, vm, lambda: _shut_down(front, vm.id, what, lcm_name, mad, hard, then))
 
 
-def _shut_down(front: Front, vm_id: int, what: str, lcm_name: str, hard: bool, then: Change) -> None:
-    front.wait(what)
+def _shut_down(front: Front, vm_id: int, what: str, lcm_name: str, mad: str, hard: bool, then: Change) -> None:
+    front.wait(what, mad)
     if front.faults.fails(what, vm_id):
         front.log_vm(vm_id, "Fail to shutdown VM. Assuming RUNNING", "E", "LCM")
         change(front, vm_id, lcm_name, lambda vm: vm_states.enter(front, vm, "RUNNING"))

@@ -80,9 +80,9 @@ def _copy(front: Front, vm_id: int, image_id: int, plan: vm_storage.Plan, snapsh
         mad = vm_states.host_mad(vm)
         image["source"] = str(destination)
         front.save(image)
-    front.wait("saveas")
+    front.wait("saveas", mad)
     problem: Optional[str] = "Failed on request" if front.faults.fails("saveas", vm_id) else None
-    if problem is None and lcm_name == LIVE and snapshot == -1 and mad != "kvm":
+    if problem is None and lcm_name == LIVE and mad != "kvm":
         problem = f"Error executing image transfer script: cpds: Live operation not supported on {mad}"
     if problem is None:
         problem = _write(plan, destination, snapshot, lcm_name == LIVE)

@@ -20,8 +20,16 @@ NAMES = {"create": "DISK_SNAPSHOT", "revert": "DISK_SNAPSHOT_REVERT", "delete": 
 
 
 def _of(vm: Record, disk_id: int) -> dict[str, Any]:
-    found: dict[str, Any] = vm["snapshots"].get(str(disk_id)) or {"allow_orphans": "NO", "next": 0, "list": []}
+    disk = vm_disks.by_id(vm, disk_id) or {}
+    empty: dict[str, Any] = {"allow_orphans": "YES" if _allows_orphans(disk) else "NO", "next": 0, "list": []}
+    found: dict[str, Any] = vm["snapshots"].get(str(disk_id)) or empty
     return found
+
+
+def _allows_orphans(disk: vm_disks.Disk) -> bool:
+    """Whether snapshots are full copies that do not depend on each other (FORMAT: only those of raw disks)."""
+    mode = disk.get("ALLOW_ORPHANS", "FORMAT")
+    return mode == "YES" or (mode == "FORMAT" and disk.get("FORMAT") == "raw")
 
 
 def _check(vm: Record, disk_id: int, action: str) -> vm_disks.Disk:
@@ -108,7 +116,7 @@ def _children(item: dict[str, str]) -> list[str]:
 
 def _deletion_problem(front: Front, vm: Record, disk: vm_disks.Disk, item: dict[str, str]) -> Optional[str]:
     active, children = item.get("ACTIVE") == "YES", _children(item)
-    if disk["TM_MAD"] in ("ssh", "local") and disk.get("FORMAT") != "qcow2":
+    if _allows_orphans(disk):
         return None
     if not front.settings.modern:
         if active:

@@ -49,7 +49,7 @@ def _additions(front: Front, kind: int, tm_mad: str) -> dict[str, str]:
     values = {"RESTRICTED_DIRS": "/", "SAFE_DIRS": "/var/tmp"}
     if kind == BACKUP:
         return values
-    values["ALLOW_ORPHANS"] = {"qcow2": "FORMAT", "shared": "FORMAT", "ssh": "FORMAT"}.get(tm_mad, "FORMAT")
+    values["ALLOW_ORPHANS"] = "YES" if tm_mad == "ssh" else "FORMAT"
     if front.settings.modern:
         values["PERSISTENT_SNAPSHOTS"] = "YES"
     if kind == SYSTEM:

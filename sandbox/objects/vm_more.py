@@ -14,7 +14,13 @@ from sandbox.machines.vm_states import ACTIVE, CLONING, CLONING_FAILURE, DONE, H
 from sandbox.objects import datastores, generic, infrastructure, restricted, vm_context
 
 CONFIGURABLE = ("OS", "FEATURES", "INPUT", "GRAPHICS", "RAW", "CONTEXT", "CPU_MODEL", "VIDEO", "BACKUP_CONFIG", "TPM")
-FAILED = tuple(name for name in vm_states.LCM if name.endswith("FAILURE"))
+CONFIGURABLE_IN = frozenset((
+    "LCM_INIT", "PROLOG", "RUNNING", "EPILOG", "SHUTDOWN", "CLEANUP_RESUBMIT", "SHUTDOWN_POWEROFF", "CLEANUP_DELETE",
+    "HOTPLUG_SAVEAS_POWEROFF", "SHUTDOWN_UNDEPLOY", "EPILOG_UNDEPLOY", "PROLOG_UNDEPLOY", "HOTPLUG_PROLOG_POWEROFF",
+    "HOTPLUG_EPILOG_POWEROFF", "BOOT_FAILURE", "PROLOG_FAILURE", "EPILOG_FAILURE", "EPILOG_UNDEPLOY_FAILURE",
+    "BOOT_UNDEPLOY_FAILURE", "PROLOG_UNDEPLOY_FAILURE", "DISK_SNAPSHOT_POWEROFF", "DISK_SNAPSHOT_REVERT_POWEROFF",
+    "DISK_SNAPSHOT_DELETE_POWEROFF",
+))
 
 
 def _get(front: Front, caller: Caller, vm_id: int, right: str = rights.MANAGE) -> Record:
@@ -31,6 +37,8 @@ def updateconf(front: Front, caller: Caller, vm_id: int, text: str, append: int 
     template = generic.parsed(text)
     restricted.refuse("vm", caller, template, "Template")
     _check_state(vm)
+    if template.has("CONTEXT") and not vm.template.has("CONTEXT"):
+        raise errors.internal("Virtual machine does not have context, cannot add a new one.")
     for name in dict.fromkeys(name for name, _ in template.items):
         if name in CONFIGURABLE:
             _configure(front, vm, name, [value for key, value in template.items if key == name], append == 1)
@@ -45,10 +53,10 @@ def updateconf(front: Front, caller: Caller, vm_id: int, text: str, append: int 
 
 def _check_state(vm: Record) -> None:
     state = vm["state"]
-    active = state == ACTIVE and (vm["lcm_state"] == vm_states.RUNNING or vm_states.name(vm) in FAILED)
+    active = state == ACTIVE and vm_states.name(vm) in CONFIGURABLE_IN
     if state in (PENDING, HOLD, POWEROFF, UNDEPLOYED, CLONING, CLONING_FAILURE) or active:
         return
-    raise errors.internal(f"configuration cannot be updated in state {vm_states.name(vm)}.")
+    raise errors.internal(f"configuration cannot be updated in state {vm_states.name(vm)}")
 
 
 def _configure(front: Front, vm: Record, name: str, values: list[object], append: bool) -> None:

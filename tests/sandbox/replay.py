@@ -47,7 +47,7 @@ class Replay:
     def play(self, exchange: Exchange) -> Answer:
         """Makes the call when its time has come and remembers the id it made."""
         session, arguments = self.arguments(exchange)
-        if not any(note in exchange.note for note in AT_ONCE) and not _unfinished(exchange):
+        if not is_at_once(exchange):
             self.settle()
         answer = self._call(exchange, session, arguments)
         if answer.ok and exchange.ok:
@@ -159,8 +159,10 @@ class Replay:
         return re.sub(pattern, replace, text)
 
 
-def _unfinished(exchange: Exchange) -> bool:
-    """Whether the recorder saw an image or app that was not there yet."""
+def is_at_once(exchange: Exchange) -> bool:
+    """Whether the recorder made this call while an earlier one was still being carried out."""
+    if any(note in exchange.note for note in AT_ONCE):
+        return True
     if not exchange.ok or exchange.method not in ("one.image.info", "one.marketapp.info"):
         return False
     return comparison.parse(exchange.value).findtext("STATE") in ("4", "2")

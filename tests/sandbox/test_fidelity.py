@@ -17,6 +17,7 @@ from lxml import etree
 from sandbox import process, servers
 from sandbox.machines import vm_states
 from tests.sandbox import comparison, recordings
+from tests.sandbox import replay as replay_of
 from tests.sandbox.exceptions import EXCEPTIONS
 from tests.sandbox.recordings import Exchange
 from tests.sandbox.replay import Answer, Replay, make_sources
@@ -54,8 +55,6 @@ def _play(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
             texts = {'/var/tmp/base.raw"\nTYPE="DATABLOCK': f'{sources}/base.qcow2"\nTYPE="DATABLOCK',
                      "/var/tmp/base": f"{sources}/base", "http://127.0.0.1:8074/": http.url,
                      "http://127.0.0.1:8064/": http.url, "/var/www/market": str(public)}
-            for what in ("saveas", "download", "import"):
-                front_end.control("slow", what=what, seconds=0.15)
             yield Played(request.param, Replay(front_end, texts))
     finally:
         shutil.rmtree(sources)
@@ -79,9 +78,19 @@ class Played:
         self.problems: list[str] = []
         self.used: set[tuple[str, str, str]] = set()
         self.calls = 0
-        for exchange in recordings.session(version):
+        self.slowness = 0.0
+        session = recordings.session(version)
+        for exchange, following in zip(session, [*session[1:], session[-1]]):
+            self._slow_down(0.8 if replay_of.is_at_once(following) else 0.0)
             self._compare(exchange, replay.play(exchange))
             self.calls += 1
+
+    def _slow_down(self, seconds: float) -> None:
+        """Makes steps last long enough for the next call to see them under way, as the recorder did."""
+        if seconds != self.slowness:
+            self.slowness = seconds
+            for what in ("saveas", "download", "import", "schedule"):
+                self.replay.front_end.control("slow", what=what, seconds=seconds)
 
     def _compare(self, exchange: Exchange, answer: Answer) -> None:
         found: list[str] = []

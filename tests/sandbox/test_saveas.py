@@ -140,6 +140,22 @@ def test_snapshots_keep_their_moment_and_can_be_reverted(front_end: FrontEnd, ve
         assert driving.xml(front_end, "vm", vm).find("SNAPSHOTS") is None
 
 
+@pytest.mark.both_versions
+def test_full_copies_can_be_deleted_while_they_are_active(front_end: FrontEnd) -> None:
+    text = f'NAME="{driving.name("ssh")}"\nTM_MAD="ssh"\nDS_MAD="fs"'
+    datastore = front_end.call("one.datastore.allocate", text)
+    image = driving.image(front_end, more='FORMAT="raw"', datastore=datastore)
+    vm = driving.vm(front_end, image, more=kvm_host(front_end) + 'GUEST="yes"\n')
+    front_end.call("one.vm.disksnapshotcreate", vm, 0, "live")
+    driving.wait(front_end, "vm", vm, RUNNING)
+    saved = save(front_end, vm, 0, 0)
+    driving.wait(front_end, "image", saved, READY)
+    driving.wait(front_end, "vm", vm, RUNNING)
+    front_end.call("one.vm.disksnapshotdelete", vm, 0, 0)
+    driving.wait(front_end, "vm", vm, RUNNING)
+    assert driving.xml(front_end, "vm", vm).find("SNAPSHOTS") is None
+
+
 def evidence_of_disk(front_end: FrontEnd, vm: int) -> guest.GuestEvidence:
     return guest.inspect([guest.GuestDisk(Path(front_end.control("vm_disk", vm=vm, disk=0)), "qcow2")])
 

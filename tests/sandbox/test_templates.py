@@ -98,7 +98,7 @@ def test_the_configuration_of_a_vm_can_be_changed(front_end: FrontEnd) -> None:
     assert (found.findtext("TEMPLATE/CONTEXT/NEW"), found.find("TEMPLATE/CONTEXT/OLD")) == ("2", None)
     assert "secret" not in str(found.findtext("TEMPLATE/CONTEXT/PASSWORD"))
     driving.act(front_end, "suspend", vm, driving.SUSPENDED)
-    with driving.refused(8192, "configuration cannot be updated in state SUSPENDED."):
+    with driving.refused(8192, "configuration cannot be updated in state SUSPENDED"):
         front_end.call("one.vm.updateconf", vm, 'CONTEXT=[NEW="3"]')
 
 
