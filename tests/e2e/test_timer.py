@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from onebackup_driver import queue
 from tests.e2e import machines
 from tests.e2e.machines import POWEROFF, RUNNING, backup_section, machine
 from tests.e2e.proxy import Proxy
-from tests.e2e.site import Site, wait
+from tests.e2e.site import COMMAND, Site, wait
 
 SHARE = Path(__file__).resolve().parents[2] / "share"
 LATELY = 'FREQUENCY_SECONDS="86400", LAST_BACKUP_TIME="{}"'
@@ -236,6 +237,26 @@ def test_what_cron_and_systemd_start_is_the_run(site: Site, form: str) -> None:
     done = subprocess.run([sys.executable, str(script), "-v"], env=site.environment, capture_output=True, text=True)
     assert done.returncode == 0 and "1 done" in done.stdout, done.stderr
     assert backed_up(site, vm_id)
+
+
+def test_on_a_terminal_each_running_vm_has_a_line(site: Site) -> None:
+    vm_id = machine(site)
+    site.front_end.control("slow", what="saveas", seconds=1)
+    ours, theirs = pty.openpty()
+    environment = {**site.environment, "TERM": "xterm", "COLUMNS": "150"}
+    with subprocess.Popen([str(COMMAND), "run"], env=environment, stdin=theirs, stdout=theirs, stderr=theirs) as run:
+        os.close(theirs)
+        shown = b""
+        try:
+            while piece := os.read(ours, 65536):
+                shown += piece
+        except OSError:
+            pass  # Linux tells the end of a terminal as EIO
+        os.close(ours)
+    assert run.returncode == 0
+    text = shown.decode()
+    assert f"VM {vm_id}" in text and "Adding and saving regular disk" in text and "1 MiB" in text
+    assert "onebackup run:" not in text and backed_up(site, vm_id)
 
 
 # -- high availability
