@@ -23,7 +23,7 @@ _CALL_TIMEOUT_S = 15.0
 def everything(hook_timeout_s: float) -> Iterator[Finding]:
     """Look at each prerequisite; a finding is given as soon as it is known."""
     place, known = _installed()
-    where, site, found = _configuration()
+    where, site, found = _configuration(place)
     yield machine.installation(place, known, where.configuration)
     yield found
     context, found, release = _connection(where, site)
@@ -48,9 +48,9 @@ def _installed() -> tuple[Optional[Place], Receipt]:
         return None, Receipt()
 
 
-def _configuration() -> tuple[paths.Paths, Configuration, Finding]:
+def _configuration(place: Optional[Place]) -> tuple[paths.Paths, Configuration, Finding]:
     """With a configuration that cannot be read the rest is looked at by the defaults."""
-    where = paths.find()
+    where = paths.find(locating.environment(place))
     try:
         site = configuration.load(where.configuration)
     except errors.UsageError as error:

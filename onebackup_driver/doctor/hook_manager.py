@@ -45,20 +45,24 @@ def scripts(place: Optional[Place]) -> Finding:
     if not found:
         where = f" in {folder} (:hook_base_path: of onehem-server.conf)" if folder is not None else ""
         return finding.problem(name, f"there are none{where}", "sudo ./install.sh")
+    tried: set[str] = set()
     for script in found:
-        reason = _unusable(script)
+        reason = _unusable(script, tried)
         if reason:
             return finding.problem(name, f"{script} {reason}", "sudo ./install.sh")
     return finding.ok(name, f"{len(found)} in {folder}")
 
 
-def _unusable(script: Path) -> str:
+def _unusable(script: Path, tried: set[str]) -> str:
+    """Why it would not work; each interpreter line is tried once."""
     if not os.access(script, os.X_OK):
         return "is not executable"
     with open(script, "rb") as stream:
-        words = stream.readline(200)[2:].decode("utf-8", "replace").split()
-    if not words or words[0] == "/bin/sh":
+        line = stream.readline(200)[2:].decode("utf-8", "replace")
+    words = line.split()
+    if line in tried or not words or words[0] == "/bin/sh":
         return "" if words else "names no interpreter"
+    tried.add(line)
     try:
         result = commands.run([*words, "-c", "import onebackup_driver.hooks.main"], _SCRIPT_TIMEOUT_S)
     except errors.Failed as error:

@@ -87,8 +87,8 @@ def state_directory(state: Path, user: str) -> Finding:
 
 def _foreign(state: Path) -> Optional[Path]:
     """Something in it that this user cannot write to, e.g. after a run as root."""
-    found = [path for path in (state, *state.glob("*"), *state.glob("*/*")) if not os.access(path, os.W_OK)]
-    return found[0] if found else None
+    found = (path for path in (state, *state.glob("*"), *state.glob("*/*")) if path.exists())
+    return next((path for path in found if not os.access(path, os.W_OK)), None)
 
 
 def versions(release: str) -> Finding:

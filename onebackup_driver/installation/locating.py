@@ -113,6 +113,14 @@ def find(environment: Optional[Mapping[str, str]] = None) -> Place:
     return Place(root, location, _hook_base(bare), _user(bare), version)
 
 
+def environment(place: Optional[Place]) -> dict[str, str]:
+    """This process's environment, ONE_LOCATION pointing to where it lies now."""
+    found = dict(os.environ)
+    if place is not None and place.location:
+        found["ONE_LOCATION"] = str(place.real(Path(place.location)))
+    return found
+
+
 def number(version: str) -> tuple[int, int]:
     """`7.4.0` -> (7, 4); (0, 0) for what is not a version."""
     found = _VERSION.match(version)

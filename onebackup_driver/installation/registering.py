@@ -66,7 +66,4 @@ def release(place: Place) -> str:
 
 
 def _connect(place: Place) -> FrontEnd:
-    environment = {**os.environ}
-    if place.location:
-        environment["ONE_LOCATION"] = str(place.real(Path(place.location)))
-    return frontend.connect(paths.find(environment), _CALL_TIMEOUT_S, _PATIENCE_S)
+    return frontend.connect(paths.find(locating.environment(place)), _CALL_TIMEOUT_S, _PATIENCE_S)
