@@ -8,15 +8,17 @@ import fcntl
 import shutil
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Optional
 
 from lxml import etree
 
 from onebackup_driver import queue
 from onebackup_driver.frontend import FrontEnd
 from onebackup_driver.hooks import registration
-from tests.e2e.site import Site, wait
+from tests.e2e.site import Site
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = ROOT / "remotes" / "hooks" / "onebackup"
@@ -137,6 +139,14 @@ class Hooked:
     def section(self, vm_id: int) -> dict[str, str]:
         section = self.site.info("vm", vm_id).find("USER_TEMPLATE/BACKUP")
         return {} if section is None else {str(item.tag): item.text or "" for item in section}
+
+
+def wait(what: str, condition: Callable[[], Optional[bool]], timeout_s: float = 30.0) -> None:
+    """Poll until the condition holds; not so often that polling is what keeps the machine busy."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {timeout_s} s in vain for {what}"
+        time.sleep(0.1)
 
 
 def _decoded(record: etree._Element, name: str) -> str:

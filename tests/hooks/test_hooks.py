@@ -11,8 +11,8 @@ import pytest
 from onebackup_driver import queue
 from sandbox.process import Refused
 from tests.e2e import machines
-from tests.e2e.site import Site, wait
-from tests.hooks.hooked import Hooked
+from tests.e2e.site import Site
+from tests.hooks.hooked import Hooked, wait
 
 both_versions = pytest.mark.both_versions
 POWEROFF, RUNNING = machines.POWEROFF, machines.RUNNING
