@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from sandbox.core import auth
 from sandbox.core.caller import SYSTEM
 from sandbox.core.front import Front
@@ -23,11 +25,9 @@ MARKETS: list[tuple[str, str, str, int, tuple[str, ...]]] = [
 ]
 
 
-def directories(front_state: object) -> None:
-    from pathlib import Path
-
+def directories(state: Path) -> None:
     for name in DIRECTORIES:
-        (Path(str(front_state)) / name).mkdir(parents=True, exist_ok=True)
+        (state / name).mkdir(parents=True, exist_ok=True)
 
 
 def populate(front: Front, password: str) -> None:

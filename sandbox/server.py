@@ -30,6 +30,8 @@ from sandbox.objects import (
 CALLS = (apps, datastores, generic, hooks, image_calls, infrastructure, markets, templates, users, vm_calls, vm_more,
          vms, vnets)
 
+MONITOR_AT_MOST_EVERY_S = 2.0
+
 
 def build(settings: Settings) -> Server:
     """A server that is bound but not serving yet; what an earlier run left unfinished is dealt with."""
@@ -48,7 +50,8 @@ def build(settings: Settings) -> Server:
 
 
 def _monitor(front: Front) -> None:
-    while not front.stopping.wait(front.settings.seconds("market_monitor")):
+    """Monitoring starts processes: however fast emulated time runs, it keeps a distance in real time."""
+    while not front.stopping.wait(max(front.settings.seconds("market_monitor"), MONITOR_AT_MOST_EVERY_S)):
         markets.monitor_all(front)
         with front.transaction():
             for record in front.all("datastore"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Callable, Optional
@@ -118,8 +119,6 @@ class Front:
 
     def log_vm(self, vm_id: int, message: str, level: str = "I", module: str = "VM") -> None:
         """One line in STATE/log/<vmid>.log, as oned words it."""
-        import time
-
         line = f"{time.ctime()} [Z0][{module}][{level}]: {message}\n"
         with open(self.settings.state / "log" / f"{vm_id}.log", "a") as log:
             log.write(line)

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Callable, Optional
 
-from sandbox.core import auth, errors
-from sandbox.core.caller import Caller
+from sandbox.core import auth
 from sandbox.core.errors import CallError, Fault
 from sandbox.core.front import Front
 
@@ -79,9 +78,3 @@ def _check(signature: str, parameters: Sequence[Any]) -> tuple[str, list[Any]]:
         if not isinstance(argument, kind) or (kind is int and isinstance(argument, bool)):
             raise Fault(-501, f"Parameter that is supposed to be {word} is not")
     return str(arguments[0]), arguments[1:]
-
-
-def admin_only(caller: Caller, what: str) -> None:
-    """Raises unless oneadmin calls; `what` as oned words it ("ADMIN ZONE [0]")."""
-    if not caller.is_admin:
-        raise CallError(errors.AUTHORIZATION, f"User [{caller.uid}] : Not authorized to perform {what}.")

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import shutil
-from pathlib import Path
 from typing import Optional
 
 from sandbox.core import errors, names, rights
@@ -85,10 +84,6 @@ def available_mb(front: Front, record: Record) -> Optional[int]:
         return None
     measure(front, record)
     return int(record["free_mb"])
-
-
-def path_of(record: Record) -> Path:
-    return Path(record["base_path"])
 
 
 def driver_of(record: Record) -> str:

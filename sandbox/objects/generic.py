@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import Callable, Optional
+from typing import Callable
 
 from sandbox.core import errors, names, rights
 from sandbox.core.caller import Caller
@@ -181,14 +181,6 @@ def parsed(text: str, prefix: str = "", code: int = errors.INTERNAL) -> Template
         return Template.parse(text)
     except TemplateSyntax as error:
         raise errors.CallError(code, f"{prefix}{error}") from None
-
-
-def owner_record(front: Front, caller: Caller) -> Record:
-    return front.get("user", caller.uid)
-
-
-def checked_name(front: Front, kind: str, name: str, uid: int) -> Optional[str]:
-    return front.check_name(kind, name, uid)
 
 
 for _kind in KINDS:

@@ -149,7 +149,7 @@ def document_allocate(front: Front, caller: Caller, text: str, kind: int) -> int
     problem = front.check_name("document", name, caller.uid)
     if problem:
         raise names.allocation_error("document", problem, front.settings.modern)
-    return _owned(front, caller, "document", name, template, {"type": kind}).id
+    return owned(front, caller, "document", name, template, {"type": kind}).id
 
 
 @method("one.document.delete", "i")
@@ -160,10 +160,7 @@ def document_delete(front: Front, caller: Caller, document_id: int) -> int:
     return document_id
 
 
-def _owned(front: Front, caller: Caller, kind: str, name: str, template: Template, fields: dict[str, Any]) -> Record:
+def owned(front: Front, caller: Caller, kind: str, name: str, template: Template, fields: dict[str, Any]) -> Record:
     record = Record(kind, front.next_id(kind), name, caller.uid, caller.gid, caller.name, caller.group)
     record.template, record.fields = template, fields
     return front.add(record)
-
-
-owned = _owned

@@ -8,7 +8,6 @@ from sandbox.core.caller import Caller
 from sandbox.core.front import Front
 from sandbox.core.methods import method
 from sandbox.core.record import Record
-from sandbox.core.template import Template
 from sandbox.machines import vm_attach, vm_run, vm_states
 from sandbox.machines.vm_states import ACTIVE, CLONING, CLONING_FAILURE, DONE, HOLD, PENDING, POWEROFF, UNDEPLOYED
 from sandbox.objects import datastores, generic, infrastructure, restricted, vm_context
@@ -191,7 +190,3 @@ def backup(front: Front, caller: Caller, vm_id: int, datastore_id: int, reset: b
     if vm["state"] != POWEROFF and not vm_states.is_running(vm):
         raise errors.action(f"Could not create a new backup for VM {vm_id}, wrong state {vm_states.name(vm)}.")
     raise errors.internal("Could not create a new backup: no backup driver is configured in this sandbox")
-
-
-def user_template(vm: Record) -> Template:
-    return Template(vm["user_template"])
