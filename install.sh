@@ -14,7 +14,7 @@ dry_run=no
 policy_placed=no
 as_root=()
 front_end_options=()
-environment="" installed="" writable=""
+environment="" installed="" writable="" usable=""
 
 usage() {
     cat <<HELP
@@ -335,10 +335,10 @@ stop_demo() { # a sandbox left running by demo --keep, named by the pid file it 
 
 # ---- the installation on a front-end: Python does it, as soon as there is one ---------------------
 
-find_front_end() { # sets environment, installed (yes|no) and writable (yes|the directory that is not)
+find_front_end() { # sets environment, installed (yes|no), writable (yes|the directory that is not), usable (yes|by whom not)
     local found
     found=$(PYTHONDONTWRITEBYTECODE=1 "$PYTHON" -m onebackup_driver.installation.locating) || return $?
-    { read -r environment && read -r installed && read -r writable; } <<<"$found"
+    { read -r environment && read -r installed && read -r writable && read -r usable; } <<<"$found"
 }
 
 require_writable() {
@@ -352,6 +352,7 @@ front_end() {
     require_writable
     umask 022
     if [[ -z ${ONEBACKUP_PYTHON:-} ]]; then
+        [[ $usable == yes ]] || die $EXIT_MISSING "$usable cannot use $(command -v "$PYTHON"); choose another one: PYTHON=/usr/bin/python3"
         open_log
         lock
         install_packages front-end

@@ -127,6 +127,16 @@ def number(version: str) -> tuple[int, int]:
     return (int(found[1]), int(found[2])) if found else (0, 0)
 
 
+def may_use(user: User, path: Path) -> bool:
+    """Do modes let a user come to a file? Not into root's home, for one, where root's own Python may lie."""
+    for folder in path.parents:
+        status = folder.stat()
+        shift = 6 if status.st_uid == user.uid else 3 if status.st_gid == user.gid else 0
+        if user.uid != 0 and not status.st_mode >> shift & 1:
+            return False
+    return True
+
+
 def _directory(env: Mapping[str, str], name: str) -> str:
     value = env.get(name, "").rstrip("/")
     if value and not value.startswith("/"):
@@ -182,8 +192,9 @@ def _version_of_command(folder: Path) -> str:
 
 
 def main() -> int:
-    """For install.sh, before there is a virtual environment. Prints three lines: where that goes, whether we are
-    installed (yes, no), and whether we may install (yes, or the directory that cannot be written to)."""
+    """For install.sh, before there is a virtual environment. Prints four lines: where that goes; whether we are
+    installed (yes, no); whether we may install (yes, or the directory that cannot be written to); whether OpenNebula's
+    user can use this Python (yes, or who that is)."""
     try:
         place = find()
     except errors.Error as error:
@@ -194,6 +205,8 @@ def main() -> int:
     print(place.real(place.environment))
     print("yes" if (home / "installed.json").exists() else "no")
     print("yes" if os.access(nearest, os.W_OK) else nearest)
+    parts = (Path(sys.executable), Path(os.__file__))
+    print("yes" if all(may_use(place.user, path.resolve()) for path in parts) else place.user.name)
     return 0
 
 

@@ -159,3 +159,24 @@ def test_the_version_comes_from_onevm_when_no_file_has_it(tmp_path: Path) -> Non
     onevm.write_text('#!/bin/sh\n[ "$1" = --version ] && echo "OpenNebula 6.10.3"\n')
     onevm.chmod(0o755)
     assert locating.find(tree.variables).version == "6.10.3"
+
+
+def test_a_python_that_oneadmin_cannot_come_to_is_told(tmp_path: Path) -> None:
+    """Root's own Python may lie in root's home."""
+    home = tmp_path / "home"
+    program = home / "bin" / "python3"
+    program.parent.mkdir(parents=True)
+    program.touch()
+    for folder in (tmp_path, *tmp_path.parents):
+        if folder.stat().st_mode & 0o777 == 0o700:
+            folder.chmod(0o755)  # pytest's own
+    owner = home.stat()
+    others = locating.User("oneadmin", 64001, 64001)
+    for mode, user, may in [
+        (0o755, others, True),
+        (0o700, others, False),
+        (0o750, locating.User("staff", 64001, owner.st_gid), True),
+        (0o700, locating.User("root", 0, 0), True),
+    ]:
+        home.chmod(mode)
+        assert locating.may_use(user, program) is may
