@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 
@@ -17,19 +17,22 @@ PACKAGE = "onebackup_driver"
 
 # Lowest first. A module may import its own layer and all layers below.
 LAYERS: dict[str, set[str]] = {
-    "foundation": {"", "errors", "s3_access", "site_rules", "units", "window"},
+    "foundation": {
+        "", "errors", "repository/extent", "repository/problems", "s3_access", "site_rules", "units", "window",
+    },
     "edges": {
         "clock", "commands", "configuration", "context", "files", "frontend", "journal", "locks", "logs",
-        "paths", "progress", "queue", "signals", "stored_file", "stored_object", "waiting", "worker", "xml_rpc",
+        "paths", "progress", "queue", "repository/stores/", "signals", "stored_file", "stored_object", "waiting",
+        "worker", "xml_rpc",
     },
     "core": {
         "app", "catalogue", "choosing", "explaining", "manifest", "modes", "names", "networks", "policy",
-        "pool_vm", "records", "restore_template", "retention", "retry", "s3_marketplace", "schedule",
-        "states", "template_text", "verdict", "vm", "xml_values",
+        "pool_vm", "records", "repository/format/", "restore_template", "retention", "retry", "s3_marketplace",
+        "schedule", "states", "template_text", "verdict", "vm", "xml_values",
     },
     "steps": {
         "children", "cloud", "failures", "finishing", "images", "judging", "leader", "planner", "planning", "pool",
-        "power", "publish", "reborn", "sagas", "saving", "source", "status", "temporaries", "undo",
+        "power", "publish", "reborn", "repository/", "sagas", "saving", "source", "status", "temporaries", "undo",
         "verifying",
     },
     "stories": {"backup", "listing", "overview", "recover", "restore", "serving", "strays", "terminated", "timer"},
@@ -94,7 +97,7 @@ def is_module(name: str, root: Path) -> bool:
 def layer_of(module: str) -> str | None:
     """The layer of a module of the package, or None for one that nobody has given a layer."""
     for layer, members in LAYERS.items():
-        if module in members or f"{module.split('/')[0]}/" in members:
+        if not members.isdisjoint({module, f"{module}/", *(f"{folder}/" for folder in PurePosixPath(module).parents)}):
             return layer
     return None
 

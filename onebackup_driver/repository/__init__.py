@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The deduplicating, verifying repository of restore points. Its format: docs/repository-format.md."""

@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Manifests: one for each restore point. The name of a manifest is made of its time and of its hash."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Any, NamedTuple
+
+from blake3 import blake3
+
+from onebackup_driver.repository import problems
+from onebackup_driver.repository.format import cells as cell_tables
+from onebackup_driver.repository.format import container, pack
+from onebackup_driver.repository.format.cells import Cells
+from onebackup_driver.repository.format.vault import Vault
+
+PREFIX = "manifests/"
+_MAGIC = b"OBMANI01"
+_SECTIONS = 3
+_NAME = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{32}")
+#: As much of a manifest as is fetched first: its head is nearly always shorter.
+START_BYTES = 16 * 1024
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a restore point is. `size_bytes` of the disk, `data_bytes` of it in cells with data, `new_bytes` not
+    known to the repository before and `stored_bytes` in packs for them; `facts` as they were given to save."""
+
+    name: str
+    created: int
+    size_bytes: int
+    parent: str
+    facts: dict[str, Any]
+    data_bytes: int
+    new_bytes: int
+    stored_bytes: int
+
+
+class Parts(NamedTuple):
+    """A manifest's head and where the other parts lie; `digests` are theirs."""
+
+    manifest: Manifest
+    places: container.Places
+    digests: tuple[str, ...]
+
+
+def check_name(name: str) -> None:
+    """Raises Missing for what cannot be the name of a manifest."""
+    if not _NAME.fullmatch(name):
+        raise problems.Missing(f"{PREFIX}{name}")
+
+
+def encode(vault: Vault, object_id: bytes, manifest: Manifest, cells: Cells, entries: list[pack.Entry]) -> tuple[
+    str, bytes
+]:
+    """Name and bytes of a manifest; its `name` is not looked at."""
+    packs = b"".join(entry.encode() for entry in entries)
+    parts = [
+        container.seal(_MAGIC, vault, object_id, number, part) for number, part in ((1, packs), (2, cells.encode()))
+    ]
+    head = {
+        "created": manifest.created,
+        "size_bytes": manifest.size_bytes,
+        "parent": manifest.parent,
+        "facts": manifest.facts,
+        "data_bytes": manifest.data_bytes,
+        "new_bytes": manifest.new_bytes,
+        "stored_bytes": manifest.stored_bytes,
+        "sections": [blake3(part).hexdigest() for part in parts],
+    }
+    sealed = container.seal(_MAGIC, vault, object_id, 0, json.dumps(head, sort_keys=True).encode())
+    stored = container.encode(_MAGIC, vault, object_id, [sealed, *parts])
+    return _name(manifest.created, object_id, sealed), stored
+
+
+def _name(created: int, object_id: bytes, sealed_head: bytes) -> str:
+    stamp = datetime.fromtimestamp(created, timezone.utc).strftime("%Y%m%dT%H%M%SZ")
+    return f"{stamp}-{blake3(object_id + sealed_head).hexdigest()[:32]}"
+
+
+def decode_places(vault: Vault, name: str, start: bytes) -> container.Places:
+    """Where the sections are, from the first bytes. Raises Damaged."""
+    return container.decode(_MAGIC, vault, start, _SECTIONS, f"{PREFIX}{name}")
+
+
+def decode_head(vault: Vault, name: str, places: container.Places, sealed: bytes) -> Parts:
+    """Check the head against the manifest's name and read it. Raises Damaged."""
+    where = f"{PREFIX}{name}"
+    if blake3(places.object_id + sealed).hexdigest()[:32] != name.rpartition("-")[2]:
+        raise problems.Damaged(where, "its content is not what its name says")
+    plain = container.open_section(_MAGIC, vault, places.object_id, 0, sealed, where)
+    try:
+        head = json.loads(plain)
+        digests = tuple(head.pop("sections"))
+        manifest = Manifest(name=name, **head)
+    except (ValueError, KeyError, TypeError):
+        raise problems.Damaged(where, "its head cannot be read") from None
+    if len(digests) != _SECTIONS - 1 or _name(manifest.created, places.object_id, sealed) != name:
+        raise problems.Damaged(where, "its content is not what its name says")
+    return Parts(manifest, places, digests)
+
+
+def decode_part(vault: Vault, parts: Parts, section: int, sealed: bytes) -> bytes:
+    """Check and open section 1 (packs) or 2 (cells). Raises Damaged."""
+    where = f"{PREFIX}{parts.manifest.name}"
+    if blake3(sealed).hexdigest() != parts.digests[section - 1]:
+        raise problems.Damaged(where, "a part of it is not what its head says")
+    return container.open_section(_MAGIC, vault, parts.places.object_id, section, sealed, where)
+
+
+def decode_packs(plain: bytes) -> list[pack.Entry]:
+    return [pack.decode_entry(plain, offset) for offset in range(0, len(plain), pack.ENTRY_BYTES)]
+
+
+def decode_cells(name: str, plain: bytes) -> Cells:
+    return cell_tables.decode(plain, f"{PREFIX}{name}")

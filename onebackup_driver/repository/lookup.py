@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Finding a cell that is stored already, anywhere in the repository."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from typing import NamedTuple, Optional
+
+from onebackup_driver.repository import problems
+from onebackup_driver.repository.format import container, index, note, pack
+from onebackup_driver.repository.format.vault import Vault
+from onebackup_driver.repository.stores import base
+
+_log = logging.getLogger(__name__)
+_ATTEMPTS = 5
+
+
+class Found(NamedTuple):
+    """Where the recipe of a cell is."""
+
+    entry: pack.Entry
+    recipe: int
+
+
+class IndexFile:
+    """An index, opened; its buckets are read one at a time from a local file. For all threads."""
+
+    def __init__(self, store: base.Store, vault: Vault, name: str):
+        self.name = name
+        self.said = index.parse_name(name)
+        self._vault = vault
+        path = store.local_copy(name, vault.repository_id)
+        try:
+            self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            raise problems.Missing(name) from None
+        try:
+            self._places = index.decode_places(vault, name, self._read(0, container.head_bytes(5)))
+            sections = [self._section(number) for number in (0, 1, 3)]
+            self.directory = index.decode_directory(vault, name, self._places, sections)
+        except BaseException:
+            self.close()
+            raise
+
+    def find(self, cell_id: bytes) -> Iterator[Found]:
+        """Raises Damaged."""
+        for number, recipe in index.find(self.bucket(self.directory.bucket_of(cell_id)), cell_id):
+            yield Found(self.directory.entry(number), recipe)
+
+    def bucket(self, number: int) -> bytes:
+        """The records of a bucket, checked. Raises Damaged."""
+        content = self._read(*self.directory.bounds(number))
+        self.directory.check(self._vault, number, content)
+        return content
+
+    def used_packs(self) -> dict[bytes, list[bytes]]:
+        """Which other packs the recipes of each pack use. Raises Damaged."""
+        return index.decode_used(
+            index.decode_section(self._vault, self.name, self._places, 2, self._section(2))
+        )
+
+    def _section(self, number: int) -> bytes:
+        return self._read(*self._places.sections[number])
+
+    def _read(self, offset: int, length: int) -> bytes:
+        content = os.pread(self._descriptor, length, offset)
+        if len(content) != length:
+            raise problems.Damaged(self.name, "it is cut off")
+        return content
+
+    def close(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+class Lookup:
+    """All indexes as they were when it was opened, and the packs that must not be referred to. For all threads."""
+
+    def __init__(self, store: base.Store, vault: Vault):
+        self._store = store
+        self._there: dict[bytes, bool] = {}
+        self.avoided = condemned_packs(store, vault)
+        self.indexes = open_indexes(store, vault)
+        if self.avoided:
+            self.avoided |= self._users_of(self.avoided)
+
+    def _users_of(self, packs: set[bytes]) -> set[bytes]:
+        return {
+            user for file in self.indexes for user, used in file.used_packs().items() if not packs.isdisjoint(used)
+        }
+
+    def find(self, cell_id: bytes) -> Optional[Found]:
+        """Where the cell is, in a pack that is there and may be referred to; None when it must be stored."""
+        for file in self.indexes:
+            try:
+                for found in file.find(cell_id):
+                    if self._usable(found.entry):
+                        return found
+            except problems.Damaged as error:
+                _log.warning("%s; it is passed over", error)
+        return None
+
+    def _usable(self, entry: pack.Entry) -> bool:
+        if entry.pack_id in self.avoided:
+            return False
+        there = self._there.get(entry.pack_id)
+        if there is None:
+            there = self._is_whole(entry)
+            self._there[entry.pack_id] = there
+        return there
+
+    def _is_whole(self, entry: pack.Entry) -> bool:
+        try:
+            return self._store.size(pack.name_of(entry.pack_id)) == entry.size_bytes
+        except problems.Missing:
+            return False
+
+    def close(self) -> None:
+        for file in self.indexes:
+            file.close()
+
+
+def condemned_packs(store: base.Store, vault: Vault) -> set[bytes]:
+    """Packs that gc or verify have noted: nothing new may refer to them. Raises Damaged."""
+    packs: set[bytes] = set()
+    for entry in list(store.list(note.CONDEMNED)):
+        try:
+            content = note.decode(vault, entry.name, store.get(entry.name))
+        except problems.Missing:
+            continue  # gc has just finished with it
+        packs.update(bytes.fromhex(text) for text in content["packs"])
+    return packs
+
+
+def open_indexes(store: base.Store, vault: Vault) -> list[IndexFile]:
+    """Open all indexes; one that is merged away meanwhile is found in a new listing. Damaged ones are passed over."""
+    opened: dict[str, IndexFile] = {}
+    for attempt in range(_ATTEMPTS):
+        names = [entry.name for entry in store.list(index.PREFIX)]
+        try:
+            for name in names:
+                if name not in opened:
+                    _open_into(opened, store, vault, name)
+            return sorted(opened.values(), key=lambda file: -file.said.cells)
+        except problems.Missing:
+            if attempt == _ATTEMPTS - 1:
+                raise
+    raise AssertionError("unreachable")
+
+
+def _open_into(opened: dict[str, IndexFile], store: base.Store, vault: Vault, name: str) -> None:
+    try:
+        opened[name] = IndexFile(store, vault, name)
+    except problems.Damaged as error:
+        _log.warning("%s; it is passed over", error)

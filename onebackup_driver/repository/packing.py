@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Writing packs: frames as they are made, the table of recipes at the end."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Optional
+
+import zstandard
+
+from onebackup_driver.repository import problems
+from onebackup_driver.repository.extent import Buffer
+from onebackup_driver.repository.format import header, pack, recipe, vault
+from onebackup_driver.repository.format.recipe import Frame, Recipe
+from onebackup_driver.repository.stores import base
+
+#: A pack with more recipes ends, so that no table becomes large.
+_RECIPES = 4096
+
+
+class PackWriter:
+    """One pack of one thread. Nothing of it is visible before finish."""
+
+    def __init__(self, store: base.Store, keys: vault.Vault):
+        self.pack_id = secrets.token_bytes(16)
+        self.size_bytes = pack.HEAD_BYTES
+        self.recipe_count = 0
+        self._keys = keys
+        self._cipher = keys.frame_cipher(self.pack_id)
+        self._pack_numbers = {self.pack_id: 0}
+        self._recipes = bytearray()
+        self._name = pack.name_of(self.pack_id)
+        self._writer = store.create(self._name)
+        self._writer.write(pack.head(keys, self.pack_id))
+
+    def append_frame(self, compressed: memoryview, raw_bytes: int, scratch: memoryview) -> Frame:
+        """Add blocks compressed together; `scratch` takes them encrypted."""
+        data = compressed
+        if self._cipher is not None:
+            data = scratch[: len(compressed) + vault.TAG_BYTES]
+            self._cipher.encrypt_into(vault.frame_nonce(self.size_bytes), compressed, None, data)
+        frame = Frame(self.pack_id, self.size_bytes, len(data), raw_bytes)
+        self._writer.write(data)
+        self.size_bytes += len(data)
+        return frame
+
+    def append_recipe(self, made: Recipe) -> int:
+        """Add a recipe to the table; its number."""
+        self._recipes += recipe.encode(made, self._pack_numbers)
+        self.recipe_count += 1
+        return self.recipe_count - 1
+
+    def is_full(self, pack_bytes: int) -> bool:
+        return self.size_bytes >= pack_bytes or self.recipe_count >= _RECIPES
+
+    def used_packs(self) -> list[bytes]:
+        """Other packs whose frames the recipes use."""
+        return list(self._pack_numbers)[1:]
+
+    def finish(self) -> pack.Entry:
+        """Write the table and publish the pack."""
+        end = pack.encode_table(
+            self._keys, self.pack_id, self.size_bytes, self._pack_numbers, bytes(self._recipes)
+        )
+        self._writer.write(end)
+        if not self._writer.publish():
+            raise problems.StoreFailed(f"{self._name} exists already: is the random number generator in order?")
+        table_bytes = len(end) - pack.TRAILER_BYTES
+        return pack.Entry(self.pack_id, self.size_bytes + len(end), self.size_bytes, table_bytes)
+
+    def abandon(self) -> None:
+        self._writer.abandon()
+
+
+class Cutter:
+    """Splits a cell into blocks and stores those that are not known yet. One for each thread: it owns buffers."""
+
+    def __init__(self, keys: vault.Vault, parameters: header.Parameters):
+        self._keys, self._parameters = keys, parameters
+        self._compressor = zstandard.ZstdCompressor(level=parameters.compression_level, write_content_size=True)
+        bound = parameters.cell_bytes + parameters.cell_bytes // 128 + 1024
+        self._compressed = memoryview(bytearray(bound))
+        self._encrypted = memoryview(bytearray(bound if keys.encrypted else 0))
+        self._zeros = bytearray(parameters.block_bytes)
+
+    def cut(self, data: memoryview, cell_id: bytes, known: Optional[Recipe], writer: PackWriter) -> Recipe:
+        """The recipe of a cell; new blocks are appended to `writer`. `known`: a recipe that may share blocks."""
+        block_ids = self._block_ids(data)
+        if known is not None:
+            made = self._from_known(data, cell_id, block_ids, known, writer)
+            if len(made.frames) <= self._parameters.frames_per_cell:
+                return made
+        return self._new(data, cell_id, block_ids, writer)
+
+    def _block_ids(self, data: memoryview) -> list[Optional[bytes]]:
+        size, zeros, block_id = self._parameters.block_bytes, self._zeros, self._keys.block_id
+        blocks = [data[start : start + size] for start in range(0, len(data), size)]
+        ids = [None if zeros == block else block_id(block) for block in blocks]
+        if len(blocks[-1]) < size and not any(blocks[-1]):
+            ids[-1] = None
+        return ids
+
+    def _from_known(
+        self, data: memoryview, cell_id: bytes, ids: list[Optional[bytes]], known: Recipe, writer: PackWriter
+    ) -> Recipe:
+        places = {
+            known.block_ids[16 * number : 16 * number + 16]: (known.frames[known.places[2 * number]], place)
+            for number, place in enumerate(known.places[1::2])
+            if known.places[2 * number] != recipe.ZERO
+        }
+        frames = {places[found][0] for found in ids if found in places}
+        if len(frames) >= self._parameters.frames_per_cell:
+            places = {}
+        return self._assembled(data, cell_id, ids, places, writer)
+
+    def _new(self, data: memoryview, cell_id: bytes, ids: list[Optional[bytes]], writer: PackWriter) -> Recipe:
+        return self._assembled(data, cell_id, ids, {}, writer)
+
+    def _assembled(
+        self,
+        data: memoryview,
+        cell_id: bytes,
+        ids: list[Optional[bytes]],
+        places: dict[bytes, tuple[Frame, int]],
+        writer: PackWriter,
+    ) -> Recipe:
+        new: dict[bytes, int] = {}
+        for number, block_id in enumerate(ids):
+            if block_id is not None and block_id not in places:
+                new.setdefault(block_id, number)
+        if new:
+            frame = self._append(data, list(new.values()), writer)
+            places.update((block_id, (frame, place)) for place, block_id in enumerate(new))
+        frames: dict[Frame, int] = {}
+        coded = bytearray()
+        for block_id in ids:
+            if block_id is None:
+                coded += bytes((recipe.ZERO, 0))
+                continue
+            frame, place = places[block_id]
+            coded += bytes((frames.setdefault(frame, len(frames)), place))
+        all_ids = b"".join(block_id or bytes(vault.BLOCK_ID_BYTES) for block_id in ids)
+        return Recipe(cell_id, len(data), tuple(frames), bytes(coded), all_ids)
+
+    def _append(self, data: memoryview, blocks: list[int], writer: PackWriter) -> Frame:
+        size = self._parameters.block_bytes
+        runs = _runs(blocks)
+        if len(runs) == 1:
+            raw: Buffer = data[runs[0][0] * size : runs[0][1] * size]
+        else:
+            raw = b"".join([data[begin * size : end * size] for begin, end in runs])
+        return writer.append_frame(self._compress(raw), len(raw), self._encrypted)
+
+    def _compress(self, raw: Buffer) -> memoryview:
+        done = 0
+        with self._compressor.stream_reader(raw, size=len(raw)) as reader:
+            while count := reader.readinto(self._compressed[done:]):
+                done += count
+        return self._compressed[:done]
+
+
+def _runs(blocks: list[int]) -> list[tuple[int, int]]:
+    """Ascending numbers as ranges."""
+    runs: list[tuple[int, int]] = []
+    for block in blocks:
+        if runs and runs[-1][1] == block:
+            runs[-1] = (runs[-1][0], block + 1)
+        else:
+            runs.append((block, block + 1))
+    return runs

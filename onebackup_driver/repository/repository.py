@@ -1,0 +1,270 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A repository: restore points of disks, deduplicated, compressed, verified when read, perhaps encrypted.
+
+Any number of processes may save, read and delete at once. All offsets and lengths are in bytes.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+from typing import Any, Callable, NamedTuple, Optional
+
+from onebackup_driver import clock
+from onebackup_driver.repository import lookup, merging, problems, reading, restoring, saving
+from onebackup_driver.repository.extent import Confirmable, Extent
+from onebackup_driver.repository.format import header, index, note, pack
+from onebackup_driver.repository.format import manifest as manifest_format
+from onebackup_driver.repository.format.cells import Cell, Cells
+from onebackup_driver.repository.format.header import Parameters
+from onebackup_driver.repository.format.manifest import Manifest
+from onebackup_driver.repository.format.recipe import Recipe
+from onebackup_driver.repository.format.vault import Vault
+from onebackup_driver.repository.stores import base
+from onebackup_driver.units import MIB
+
+_FOLDERS = (pack.PREFIX, index.PREFIX, manifest_format.PREFIX, note.CONDEMNED, note.VERIFIED)
+_LOADED = 4
+_KEPT_CELLS = 4
+
+
+class Usage(NamedTuple):
+    """`used_mb` of all objects; `free_mb` is None when the store does not know an end."""
+
+    used_mb: int
+    free_mb: Optional[int]
+
+
+class Loaded(NamedTuple):
+    """A manifest's cells and the packs they name."""
+
+    cells: Cells
+    entries: list[pack.Entry]
+
+
+def create(store: base.Store, parameters: Optional[Parameters] = None, key: Optional[bytes] = None) -> Repository:
+    """Make a new repository; with a `key` (32 bytes, see keys.py) it is encrypted.
+
+    Raises AlreadyThere, UsageError for parameters that do not fit together, StoreFailed.
+    """
+    parameters = parameters or Parameters()
+    if parameters.problem():
+        raise problems.NotARepository(parameters.problem())
+    repository_id = secrets.token_bytes(16)
+    vault = Vault(repository_id, key)
+    made = header.Header(repository_id, clock.now(), parameters, key is not None)
+    store.prepare(_FOLDERS)
+    if not store.put(header.NAME, header.encode(made, vault)):
+        raise problems.AlreadyThere(f"there is a repository at {store.place} already")
+    return Repository(store, made, vault)
+
+
+def open(store: base.Store, key: Optional[bytes] = None) -> Repository:
+    """Open a repository. Raises NotARepository, WrongKey, Damaged, StoreFailed."""
+    try:
+        stored = store.get(header.NAME)
+    except problems.Missing:
+        raise problems.NotARepository(f"there is no repository at {store.place}") from None
+    return Repository(store, *header.decode(stored, key))
+
+
+class Repository:
+    """One repository, opened. For all threads."""
+
+    def __init__(self, store: base.Store, head: header.Header, vault: Vault):
+        self.store, self.header, self.vault = store, head, vault
+        self.tables = reading.Tables(store, vault, head.parameters)
+        self._lock = threading.Lock()
+        self._loaded: OrderedDict[str, Loaded] = OrderedDict()
+        self._cells: OrderedDict[bytes, bytes] = OrderedDict()
+        self._readers: list[reading.CellReader] = []
+
+    @property
+    def parameters(self) -> Parameters:
+        return self.header.parameters
+
+    def save(
+        self,
+        stream: Iterable[Extent],
+        size_bytes: int,
+        parent: Optional[str] = None,
+        facts: Optional[dict[str, Any]] = None,
+        progress: Optional[saving.Progress] = None,
+    ) -> Manifest:
+        """Store a disk as a restore point; its manifest is published last.
+
+        `stream`: the disk's extents, ascending; what no extent covers is zeros. It is confirmed (extent.Confirmable)
+        after all was read. `parent`: the name of the restore point to compare with; one that is gone is no error.
+        `facts`: what JSON can hold. `progress(done_bytes, of_bytes)` is called often, by several threads.
+        Raises SourceChanged, StoreFailed, RunTooLong and whatever the stream raises: then nothing is published.
+        """
+        began = clock.monotonic()
+        known = lookup.Lookup(self.store, self.vault)
+        try:
+            run = saving.Saving(
+                self.store, self.vault, self.parameters, known, self.tables, self._parent(parent or "")
+            )
+            saved = run.run(stream, size_bytes, progress)
+        finally:
+            known.close()
+        if isinstance(stream, Confirmable):
+            stream.confirm()
+        return self._publish(saved, size_bytes, parent or "", facts or {}, began)
+
+    def _parent(self, name: str) -> Optional[saving.Parent]:
+        if not name:
+            return None
+        try:
+            return saving.Parent(*self.cells(name))
+        except problems.Missing:
+            return None
+
+    def _publish(
+        self, saved: saving.Saved, size_bytes: int, parent: str, facts: dict[str, Any], began: float
+    ) -> Manifest:
+        stored = sum(entry.size_bytes for entry in saved.own)
+        draft = Manifest("", clock.now(), size_bytes, parent, facts, saved.data_bytes, saved.new_bytes, stored)
+        name, content = manifest_format.encode(self.vault, secrets.token_bytes(16), draft, saved.cells, saved.entries)
+        merging.publish_index(self.store, self.vault, saved, stored + len(content))
+        if clock.monotonic() - began > self.parameters.longest_run_s:
+            raise problems.RunTooLong(
+                f"the run took longer than {self.parameters.longest_run_s} s, as the repository's parameters allow"
+            )
+        if not self.store.put(f"{manifest_format.PREFIX}{name}", content):
+            raise problems.StoreFailed(f"the manifest {name} exists already")
+        return self.load(name)
+
+    def manifests(self) -> Iterator[Manifest]:
+        """All restore points, oldest first. Raises Damaged for one that is not whole, StoreFailed."""
+        for name in self.names():
+            try:
+                yield self.load(name)
+            except problems.Missing:
+                continue  # deleted since
+
+    def names(self) -> list[str]:
+        """The names of all manifests, oldest first. Raises StoreFailed unless all are known."""
+        return sorted(entry.name[len(manifest_format.PREFIX) :] for entry in self.store.list(manifest_format.PREFIX))
+
+    def load(self, name: str) -> Manifest:
+        """A restore point by name. Raises Missing, Damaged."""
+        return self._parts(name).manifest
+
+    def delete(self, name: str) -> None:
+        """Remove a restore point; one that is gone is no error. The space comes back with gc."""
+        manifest_format.check_name(name)
+        self.store.delete(f"{manifest_format.PREFIX}{name}")
+        with self._lock:
+            self._loaded.pop(name, None)
+
+    def usage(self) -> Usage:
+        """What the repository takes, from the names of its few indexes: as quick for a large one."""
+        listed = list(self.store.list(index.PREFIX))
+        used = sum(index.parse_name(entry.name).stored_bytes + entry.size_bytes for entry in listed)
+        used_mb, free_mb = -(-used // MIB), self.store.free_mb()
+        if free_mb is None and self.store.quota_mb is not None:
+            free_mb = max(0, self.store.quota_mb - used_mb)
+        return Usage(used_mb, free_mb)
+
+    def extents(self, manifest: Manifest) -> Iterator[tuple[int, int, bool]]:
+        """The whole disk as (offset, length, zero?), in order, neighbours of one kind joined; exact to a block."""
+        return restoring.extents(self, manifest)
+
+    def read(self, manifest: Manifest, offset: int, length: int) -> bytes:
+        """Bytes of the disk, checked; fewer only at its end. Raises Damaged, Missing."""
+        end = min(offset + length, manifest.size_bytes)
+        cell_bytes, pieces = self.parameters.cell_bytes, []
+        while offset < end:
+            number, start = divmod(offset, cell_bytes)
+            count = min(cell_bytes - start, end - offset)
+            content = self._cell_bytes(manifest, number)
+            pieces.append(bytes(count) if content is None else content[start : start + count])
+            offset += count
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def restore(
+        self,
+        manifest: Manifest,
+        write: Callable[[int, memoryview], None],
+        progress: Optional[saving.Progress] = None,
+    ) -> None:
+        """Call `write(offset, data)` for all data that is not zeros, each checked before; the rest is zeros.
+
+        Several threads call it at once and in no order; `data` is valid only during the call. `write` raises to end.
+        """
+        restoring.restore(self, manifest, write, progress)
+
+    def _cell_bytes(self, manifest: Manifest, number: int) -> Optional[bytes]:
+        loaded = self.cells(manifest.name)
+        row = loaded.cells.row(number)
+        if row < 0:
+            return None
+        cell_id = loaded.cells.cell_id(row)
+        with self._lock:
+            if cell_id in self._cells:
+                self._cells.move_to_end(cell_id)
+                return self._cells[cell_id]
+        cell = Cell(number, cell_id, loaded.cells.packs[row], loaded.cells.recipes[row])
+        content = self._read_cell(manifest.name, loaded, cell)
+        with self._lock:
+            self._cells[cell_id] = content
+            while len(self._cells) > _KEPT_CELLS:
+                self._cells.popitem(last=False)
+        return content
+
+    def _read_cell(self, name: str, loaded: Loaded, cell: Cell) -> bytes:
+        with self._lock:
+            reader = self._readers.pop() if self._readers else None
+        reader = reader or reading.CellReader(self.store, self.vault, self.parameters)
+        content = bytes(reader.read(self.recipe(name, loaded, cell)))
+        with self._lock:
+            if len(self._readers) < 2:
+                self._readers.append(reader)
+        return content
+
+    def recipe(self, name: str, loaded: Loaded, cell: Cell) -> Recipe:
+        """The recipe of a manifest's cell. Raises Damaged, Missing."""
+        if cell.pack >= len(loaded.entries):
+            raise problems.Damaged(f"{manifest_format.PREFIX}{name}", "it names a pack that it does not have")
+        entry = loaded.entries[cell.pack]
+        found = self.tables.recipe(entry, cell.recipe)
+        if found.cell_id != cell.cell_id:
+            raise problems.Damaged(pack.name_of(entry.pack_id), "a recipe is that of another cell")
+        return found
+
+    def cells(self, name: str) -> Loaded:
+        """The cells of a restore point. Raises Missing, Damaged."""
+        with self._lock:
+            if name in self._loaded:
+                self._loaded.move_to_end(name)
+                return self._loaded[name]
+        parts = self._parts(name)
+        cells = manifest_format.decode_cells(name, self._part(parts, 2))
+        loaded = Loaded(cells, manifest_format.decode_packs(self._part(parts, 1)))
+        with self._lock:
+            self._loaded[name] = loaded
+            while len(self._loaded) > _LOADED:
+                self._loaded.popitem(last=False)
+        return loaded
+
+    def packs_of(self, name: str) -> list[pack.Entry]:
+        """The packs that a restore point names. Raises Missing, Damaged."""
+        return manifest_format.decode_packs(self._part(self._parts(name), 1))
+
+    def _parts(self, name: str) -> manifest_format.Parts:
+        manifest_format.check_name(name)
+        where = f"{manifest_format.PREFIX}{name}"
+        start = self.store.get(where, 0, manifest_format.START_BYTES)
+        places = manifest_format.decode_places(self.vault, name, start)
+        offset, length = places.sections[0]
+        sealed = start[offset : offset + length]
+        if len(sealed) < length:
+            sealed = base.exactly(self.store, where, offset, length)
+        return manifest_format.decode_head(self.vault, name, places, sealed)
+
+    def _part(self, parts: manifest_format.Parts, section: int) -> bytes:
+        name = f"{manifest_format.PREFIX}{parts.manifest.name}"
+        sealed = base.exactly(self.store, name, *parts.places.sections[section])
+        return manifest_format.decode_part(self.vault, parts, section, sealed)

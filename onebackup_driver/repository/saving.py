@@ -1,0 +1,285 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Saving a disk: threads take cells in turn; what is known is referred to, what is new goes into their packs."""
+
+from __future__ import annotations
+
+import os
+import threading
+from array import array
+from collections.abc import Iterable
+from typing import Callable, NamedTuple, Optional
+
+from onebackup_driver.repository import cutting, packing, problems
+from onebackup_driver.repository.extent import Extent
+from onebackup_driver.repository.format import header, index, pack, vault
+from onebackup_driver.repository.format.cells import Cells
+from onebackup_driver.repository.format.recipe import Recipe
+from onebackup_driver.repository.lookup import Lookup
+from onebackup_driver.repository.reading import Tables
+from onebackup_driver.repository.stores import base
+
+Progress = Callable[[int, int], None]
+#: Cells of this run that are found again within it; beyond this many only those of earlier runs are.
+_REMEMBERED = 200_000
+_NOWHERE = 0xFFFFFFFF
+
+
+class Parent(NamedTuple):
+    """The restore point that this one is compared with, cell by cell."""
+
+    cells: Cells
+    entries: list[pack.Entry]
+
+
+class Place(NamedTuple):
+    """Where the recipe of a cell is: number of the pack in this run's list, number of the recipe."""
+
+    pack: int
+    recipe: int
+
+
+class Saved(NamedTuple):
+    """What a run made. `own`: the packs written, `used`: which other packs they use, `records`: their cells."""
+
+    cells: Cells
+    entries: list[pack.Entry]
+    own: list[pack.Entry]
+    used: dict[bytes, list[bytes]]
+    records: list[tuple[bytes, bytes, int]]
+    new_bytes: int
+    data_bytes: int
+
+
+class PackList:
+    """The packs that a restore point refers to, numbered as they are met. For all threads."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[bytes, int] = {}
+        self._entries: list[pack.Entry] = []
+        self._lock = threading.Lock()
+
+    def number(self, entry: pack.Entry) -> int:
+        with self._lock:
+            number = self._numbers.setdefault(entry.pack_id, len(self._entries))
+            if number == len(self._entries):
+                self._entries.append(entry)
+            return number
+
+    def update(self, entry: pack.Entry) -> None:
+        with self._lock:
+            self._entries[self._numbers[entry.pack_id]] = entry
+
+    def compact(self, rows: array[int]) -> tuple[list[pack.Entry], dict[int, int]]:
+        """The entries that rows name, and their new numbers."""
+        used = sorted(set(rows) - {_NOWHERE})
+        return [self._entries[number] for number in used], {old: new for new, old in enumerate(used)}
+
+
+class Saving:
+    """One run. All its state is here; `run` is called once."""
+
+    def __init__(
+        self,
+        store: base.Store,
+        keys: vault.Vault,
+        parameters: header.Parameters,
+        lookup: Lookup,
+        tables: Tables,
+        parent: Optional[Parent],
+    ):
+        self.store, self.keys, self.parameters = store, keys, parameters
+        self.lookup, self.tables, self.parent = lookup, tables, parent
+        self.packs = PackList()
+        self.own: list[pack.Entry] = []
+        self.used: dict[bytes, list[bytes]] = {}
+        self.records: list[tuple[bytes, bytes, int]] = []
+        self.new_bytes = 0
+        self._numbers, self._places = array("I"), (array("I"), array("I"))
+        self._ids = bytearray()
+        self._recent: dict[bytes, Place] = {}
+        self._lock = threading.Lock()
+        self._failure: Optional[BaseException] = None
+
+    def run(self, stream: Iterable[Extent], size_bytes: int, progress: Optional[Progress]) -> Saved:
+        """Save all cells; every pack is published when this returns. The first failure of any thread is raised."""
+        self._jobs = cutting.jobs(stream, size_bytes, self.parameters.cell_bytes)
+        self._progress, self._size_bytes = progress, size_bytes
+        threads = [threading.Thread(target=self._work, daemon=True) for _ in range(thread_count())]
+        try:
+            for thread in threads:
+                thread.start()
+        finally:
+            self._join(threads)
+        if self._failure is not None:
+            raise self._failure
+        return self._saved(size_bytes)
+
+    def _join(self, threads: list[threading.Thread]) -> None:
+        try:
+            for thread in threads:
+                if thread.ident is not None:
+                    thread.join()
+        except BaseException as error:  # a signal: the threads stop at their next cell
+            self._fail(error)
+            for thread in threads:
+                thread.join()
+            raise
+
+    def _work(self) -> None:
+        worker = None
+        try:
+            worker = _Worker(self)
+            while (taken := self._next()) is not None:
+                worker.save(*taken)
+            worker.finish()
+        except BaseException as error:  # raised again by run
+            self._fail(error)
+        finally:
+            if worker is not None:
+                worker.abandon()
+
+    def _fail(self, error: BaseException) -> None:
+        with self._lock:
+            self._failure = self._failure or error
+
+    def _next(self) -> Optional[tuple[int, cutting.Job]]:
+        with self._lock:
+            if self._failure is not None:
+                return None
+            job = next(self._jobs, None)
+            if job is None:
+                return None
+            row = len(self._numbers)
+            self._numbers.append(job.number)
+            for column in self._places:
+                column.append(_NOWHERE)
+            self._ids += bytes(vault.CELL_ID_BYTES)
+            if self._progress is not None:
+                self._progress(job.number * self.parameters.cell_bytes, self._size_bytes)
+            return row, job
+
+    def known(self, cell_id: bytes, number: int) -> Optional[Place]:
+        """Where a cell is stored already: in the parent at the same place, in this run, or anywhere."""
+        entry, recipe = self.of_parent(number, cell_id)
+        if entry is not None:
+            return Place(self.packs.number(entry), recipe)
+        place = self._recent.get(cell_id)
+        if place is None and (found := self.lookup.find(cell_id)) is not None:
+            place = Place(self.packs.number(found.entry), found.recipe)
+        return place
+
+    def of_parent(self, number: int, cell_id: Optional[bytes] = None) -> tuple[Optional[pack.Entry], int]:
+        """The parent's cell with this number, when it is this cell (None: whatever it is) and may be referred to."""
+        if self.parent is None or (row := self.parent.cells.row(number)) < 0:
+            return None, 0
+        if cell_id is not None and self.parent.cells.cell_id(row) != cell_id:
+            return None, 0
+        entry = self.parent.entries[self.parent.cells.packs[row]]
+        if entry.pack_id in self.lookup.avoided:
+            return None, 0
+        return entry, self.parent.cells.recipes[row]
+
+    def place(self, row: int, cell_id: bytes, place: Place) -> None:
+        """Say where the cell of this row is."""
+        self._ids[vault.CELL_ID_BYTES * row : vault.CELL_ID_BYTES * (row + 1)] = cell_id
+        self._places[0][row], self._places[1][row] = place
+
+    def remember(self, cell_id: bytes, pack_id: bytes, place: Place) -> None:
+        """A cell that this run has stored."""
+        self.records.append((cell_id[: index.KEY_BYTES], pack_id, place.recipe))
+        if len(self._recent) < _REMEMBERED:
+            self._recent[cell_id] = place
+
+    def finished(self, writer: packing.PackWriter) -> None:
+        """Publish a pack."""
+        entry = writer.finish()
+        self.packs.update(entry)
+        with self._lock:
+            self.own.append(entry)
+            self.used[entry.pack_id] = writer.used_packs()
+
+    def stored(self, new_bytes: int) -> None:
+        with self._lock:
+            self.new_bytes += new_bytes
+
+    def _saved(self, size_bytes: int) -> Saved:
+        entries, numbers = self.packs.compact(self._places[0])
+        cells, data_bytes = Cells(), 0
+        for row, number in enumerate(self._numbers):
+            if self._places[0][row] == _NOWHERE:
+                continue
+            start = vault.CELL_ID_BYTES * row
+            cell_id = bytes(self._ids[start : start + vault.CELL_ID_BYTES])
+            cells.append(number, cell_id, numbers[self._places[0][row]], self._places[1][row])
+            data_bytes += min(self.parameters.cell_bytes, size_bytes - number * self.parameters.cell_bytes)
+        return Saved(cells, entries, self.own, self.used, self.records, self.new_bytes, data_bytes)
+
+
+class _Worker:
+    """What one thread owns: a buffer, the cutter's buffers, its pack."""
+
+    def __init__(self, run: Saving):
+        self._run = run
+        self._buffer = memoryview(bytearray(run.parameters.cell_bytes))
+        self._zeros = bytearray(run.parameters.cell_bytes)
+        self._cutter = packing.Cutter(run.keys, run.parameters)
+        self._writer: Optional[packing.PackWriter] = None
+        self._number = 0
+
+    def save(self, row: int, job: cutting.Job) -> None:
+        data = cutting.fill(job, self._run.parameters.cell_bytes, self._buffer)
+        if self._is_zero(data):
+            return
+        cell_id = self._run.keys.cell_id(data)
+        place = self._run.known(cell_id, job.number)
+        if place is None:
+            place = self._store(data, cell_id, job.number)
+        self._run.place(row, cell_id, place)
+
+    def _is_zero(self, data: memoryview) -> bool:
+        # bytearray compares with memcmp; two memoryviews are compared item by item
+        return self._zeros == data if len(data) == len(self._zeros) else bytearray(len(data)) == data
+
+    def _store(self, data: memoryview, cell_id: bytes, number: int) -> Place:
+        writer = self._open_writer()
+        before = writer.size_bytes
+        made = self._cutter.cut(data, cell_id, self._base(number), writer)
+        place = Place(self._number, writer.append_recipe(made))
+        own = [frame for frame in made.frames if frame.pack_id == writer.pack_id and frame.offset >= before]
+        self._run.stored(sum(frame.raw_bytes for frame in own))
+        self._run.remember(cell_id, writer.pack_id, place)
+        if writer.is_full(self._run.parameters.pack_bytes):
+            self.finish()
+        return place
+
+    def _base(self, number: int) -> Optional[Recipe]:
+        entry, recipe = self._run.of_parent(number)
+        if entry is None:
+            return None
+        try:
+            base_recipe = self._run.tables.recipe(entry, recipe)
+        except (problems.Damaged, problems.Missing):
+            return None  # verify says so; what is here is whole, and is stored again
+        packs = {frame.pack_id for frame in base_recipe.frames}
+        return base_recipe if packs.isdisjoint(self._run.lookup.avoided) else None
+
+    def _open_writer(self) -> packing.PackWriter:
+        if self._writer is None:
+            self._writer = packing.PackWriter(self._run.store, self._run.keys)
+            self._number = self._run.packs.number(pack.Entry(self._writer.pack_id, 0, 0, 0))
+        return self._writer
+
+    def finish(self) -> None:
+        if self._writer is not None:
+            self._run.finished(self._writer)
+            self._writer = None
+
+    def abandon(self) -> None:
+        if self._writer is not None:
+            self._writer.abandon()
+            self._writer = None
+
+
+def thread_count() -> int:
+    """Threads that hash and compress at once; each needs about three cells of memory."""
+    return max(1, min(4, len(os.sched_getaffinity(0))))

@@ -1,0 +1,308 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A repository in an S3 bucket: conditional puts, multipart for packs, ranged reads, retries with back-off (boto3)."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Optional
+
+from onebackup_driver import clock
+from onebackup_driver.repository import problems
+from onebackup_driver.repository.extent import Buffer
+from onebackup_driver.repository.stores import base
+from onebackup_driver.s3_access import Access
+from onebackup_driver.units import MIB
+
+_PARALLEL = 8
+_ATTEMPTS = 6
+_CONNECT_TIMEOUT_S = 10
+_READ_TIMEOUT_S = 60
+#: S3 wants at least 5 MiB a part and takes 10,000 of them.
+_PART_BYTES = 8 * MIB
+_PARTS_AT_ONCE = 4
+_GONE = ("404", "NoSuchKey", "NotFound")
+_EXISTS = ("412", "PreconditionFailed", "409", "ConditionalRequestConflict")
+
+
+class S3Store(base.Store):
+    """Objects below `prefix` of a bucket that exists. `cache` keeps copies of indexes between runs."""
+
+    def __init__(
+        self, access: Access, bucket: str, prefix: str, quota_mb: Optional[int] = None, cache: Optional[Path] = None
+    ):
+        self.place = f"s3://{bucket}/{prefix}".rstrip("/")
+        self.parallel = _PARALLEL
+        self._bucket, self._prefix = bucket, f"{prefix}/" if prefix else ""
+        self.quota_mb, self._cache = quota_mb, cache or _default_cache()
+        self._client = _client(access)
+        self._uploads = ThreadPoolExecutor(_PARTS_AT_ONCE, "upload")
+        self._temporary: Optional[Path] = None
+
+    def put(self, name: str, data: bytes) -> bool:
+        base.check_name(name)
+        try:
+            with _translated(name):
+                self._client.put_object(IfNoneMatch="*", Body=data, **self._at(name))
+            return True
+        except _Exists:
+            return self._is_ours(name, data)
+
+    def _is_ours(self, name: str, data: bytes) -> bool:
+        """A retried put may find what its own lost first attempt has stored. Random ids tell our objects apart."""
+        return len(data) > 64 and self.get(name) == data
+
+    def create(self, name: str) -> base.Writer:
+        base.check_name(name)
+        return _Writer(self, name)
+
+    def get(self, name: str, offset: int = 0, length: Optional[int] = None) -> bytes:
+        base.check_name(name)
+        if length == 0:
+            return b""
+        wanted: dict[str, Any] = {}
+        if offset or length is not None:
+            wanted = {"Range": f"bytes={offset}-{'' if length is None else offset + length - 1}"}
+        for attempt in range(_ATTEMPTS):
+            try:
+                return self._get(name, wanted)
+            except _BrokeOff as error:
+                if attempt == _ATTEMPTS - 1:
+                    raise problems.StoreFailed(f"{name}: {error}") from error
+                clock.sleep(0.05 * 2**attempt)
+        raise AssertionError("unreachable")
+
+    def _get(self, name: str, wanted: dict[str, Any]) -> bytes:
+        from botocore.exceptions import IncompleteReadError, ReadTimeoutError, ResponseStreamingError
+
+        with _translated(name):
+            try:
+                answer = self._client.get_object(**self._at(name), **wanted)
+            except self._client.exceptions.ClientError as error:
+                if error.response.get("Error", {}).get("Code") in ("InvalidRange", "416"):
+                    return b""
+                raise
+            try:
+                data = bytes(answer["Body"].read())
+            except (IncompleteReadError, ReadTimeoutError, ResponseStreamingError, OSError) as error:
+                raise _BrokeOff(str(error)) from error
+            if len(data) != answer["ContentLength"]:
+                raise _BrokeOff(f"{len(data)} of {answer['ContentLength']} bytes came")
+            return data
+
+    def size(self, name: str) -> int:
+        base.check_name(name)
+        with _translated(name):
+            return int(self._client.head_object(**self._at(name))["ContentLength"])
+
+    def delete(self, name: str) -> None:
+        base.check_name(name)
+        try:
+            with _translated(name):
+                self._client.delete_object(**self._at(name))
+        except problems.Missing:
+            pass
+
+    def list(self, prefix: str) -> Iterator[base.Entry]:
+        with _translated(prefix):
+            pages = self._client.get_paginator("list_objects_v2").paginate(
+                Bucket=self._bucket, Prefix=self._prefix + prefix
+            )
+            for page in pages:
+                for found in page.get("Contents") or ():
+                    name = found["Key"][len(self._prefix) :]
+                    yield base.Entry(name, found["Size"], found["LastModified"].timestamp())
+
+    def free_mb(self) -> Optional[int]:
+        return None
+
+    def local_copy(self, name: str, repository_id: bytes) -> Path:
+        for folder in (self._cache / repository_id.hex(), self._own_folder()):
+            path = folder / name.replace("/", "_")
+            if path.is_file():
+                return path
+            try:
+                folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+                return self._download(name, path)
+            except OSError:
+                continue  # the cache cannot be written: a copy for this process then
+        raise problems.StoreFailed(f"no room for a copy of {name}")
+
+    def _own_folder(self) -> Path:
+        if self._temporary is None:
+            self._temporary = Path(tempfile.mkdtemp(prefix="onebackup-index-"))
+        return self._temporary
+
+    def _download(self, name: str, path: Path) -> Path:
+        total, done = self.size(name), 0
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+        try:
+            with open(temporary, "wb") as stream:
+                while done < total:
+                    data = base.exactly(self, name, done, min(_PART_BYTES, total - done))
+                    done += stream.write(data)
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        return path
+
+    def remove_stale(self, older_than_s: float) -> int:
+        removed, limit = 0, clock.now() - older_than_s
+        with _translated("the uploads"):
+            pages = self._client.get_paginator("list_multipart_uploads").paginate(
+                Bucket=self._bucket, Prefix=self._prefix
+            )
+            for page in pages:
+                for upload in page.get("Uploads") or ():
+                    if upload["Initiated"].timestamp() < limit:
+                        self._client.abort_multipart_upload(
+                            Bucket=self._bucket, Key=upload["Key"], UploadId=upload["UploadId"]
+                        )
+                        removed += 1
+        return removed
+
+    def close(self) -> None:
+        self._uploads.shutdown()
+        self._client.close()
+        if self._temporary is not None:
+            shutil.rmtree(self._temporary, ignore_errors=True)
+
+    def _at(self, name: str) -> dict[str, str]:
+        return {"Bucket": self._bucket, "Key": self._prefix + name}
+
+
+class _Writer(base.Writer):
+    """Parts go up in the background, four at once for the whole store; a small object is one put."""
+
+    def __init__(self, store: S3Store, name: str):
+        self._store, self._name = store, name
+        self._buffer = bytearray()
+        self._upload: Optional[str] = None
+        self._parts: list[Future[str]] = []
+
+    def write(self, data: Buffer) -> None:
+        view = memoryview(data)
+        while view:
+            room = _PART_BYTES - len(self._buffer)
+            self._buffer += view[:room]
+            view = view[room:]
+            if len(self._buffer) == _PART_BYTES:
+                self._send()
+
+    def _send(self) -> None:
+        if self._upload is None:
+            with _translated(self._name):
+                self._upload = self._store._client.create_multipart_upload(**self._at())["UploadId"]
+        waiting = [part for part in self._parts if not part.done()]
+        if len(waiting) >= 2:
+            waiting[0].result()
+        number, data, self._buffer = len(self._parts) + 1, self._buffer, bytearray()
+        self._parts.append(self._store._uploads.submit(self._send_part, number, data))
+
+    def _send_part(self, number: int, data: bytearray) -> str:
+        with _translated(self._name):
+            answer = self._store._client.upload_part(
+                UploadId=self._upload, PartNumber=number, Body=bytes(data), **self._at()
+            )
+            return str(answer["ETag"])
+
+    def publish(self) -> bool:
+        if self._upload is None:
+            data, self._buffer = bytes(self._buffer), bytearray()
+            return self._store.put(self._name, data)
+        if self._buffer:
+            self._send()
+        parts = [{"PartNumber": number, "ETag": part.result()} for number, part in enumerate(self._parts, 1)]
+        # CompleteMultipartUpload knows no condition on every server (Ceph 16): names of large objects are random.
+        if self._is_there():
+            return False
+        with _translated(self._name):
+            self._store._client.complete_multipart_upload(
+                UploadId=self._upload, MultipartUpload={"Parts": parts}, **self._at()
+            )
+        self._upload = None
+        return True
+
+    def _is_there(self) -> bool:
+        try:
+            self._store.size(self._name)
+            return True
+        except problems.Missing:
+            return False
+
+    def abandon(self) -> None:
+        upload, self._upload = self._upload, None
+        self._buffer = bytearray()
+        if upload is None:
+            return
+        for part in self._parts:
+            part.cancel()
+        for part in self._parts:
+            if not part.cancelled():
+                part.exception()  # waits: a part that arrives after the abort would stay
+        try:
+            with _translated(self._name):
+                self._store._client.abort_multipart_upload(UploadId=upload, **self._at())
+        except problems.RepositoryError:
+            pass  # gc removes it later
+
+    def _at(self) -> dict[str, str]:
+        return self._store._at(self._name)
+
+
+class _Exists(Exception):
+    pass
+
+
+class _BrokeOff(Exception):
+    pass
+
+
+@contextmanager
+def _translated(name: str) -> Iterator[None]:
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        yield
+    except ClientError as error:
+        code = str(error.response.get("Error", {}).get("Code"))
+        if code in _GONE:
+            raise problems.Missing(name) from error
+        if code in _EXISTS:
+            raise _Exists from error
+        raise problems.StoreFailed(f"{name}: {' '.join(str(error).split())[:200]}") from error
+    except (BotoCoreError, OSError) as error:
+        raise problems.StoreFailed(f"{name}: {' '.join(str(error).split())[:200]}") from error
+
+
+def _default_cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "onebackup"
+
+
+def _client(access: Access) -> Any:
+    import boto3
+    from botocore.config import Config
+
+    return boto3.client(
+        "s3",
+        endpoint_url=access.endpoint or None,
+        region_name=access.region,
+        aws_access_key_id=access.key_id,
+        aws_secret_access_key=access.secret,
+        config=Config(
+            signature_version=access.signature,
+            s3={"addressing_style": "path" if access.path_style else "auto"},
+            max_pool_connections=_PARALLEL + 2 * _PARTS_AT_ONCE,
+            retries={"max_attempts": _ATTEMPTS, "mode": "standard"},
+            connect_timeout=_CONNECT_TIMEOUT_S,
+            read_timeout=_READ_TIMEOUT_S,
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+        ),
+    )
