@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Optional
 
-from onebackup_driver import cloud, errors, states, waiting, xml_values
+from onebackup_driver import clock, cloud, errors, states, waiting, xml_values
 from onebackup_driver.context import Context
 
 #: States in which one.image.delete is refused (opennebula.md 4.2).
@@ -27,7 +27,8 @@ def remove_images(context: Context, run: str) -> None:
 
 
 def _remove_image(context: Context, image_id: int) -> None:
-    asked = False
+    """A LOCKED image is waited for: something is still written into it. One that stays so was given up by oned."""
+    asked, patience_ends = False, clock.monotonic() + context.timeouts.undo_s / 2
 
     def look() -> Optional[bool]:
         nonlocal asked
@@ -40,11 +41,25 @@ def _remove_image(context: Context, image_id: int) -> None:
                 f"the datastore could not delete image {image_id}; look at /var/log/one/oned.log and delete it with:"
                 f" oneimage delete {image_id}"
             )
-        if state not in _IN_USE and state != states.IMAGE_DELETE and not asked:
+        if state in _IN_USE or state == states.IMAGE_DELETE or asked:
+            return None
+        if state != states.IMAGE_LOCKED:
             asked = _gone_is_fine(context, "one.image.delete", image_id)
+        elif clock.monotonic() > patience_ends:
+            asked = _delete_by_force(context, image_id)
         return None
 
     waiting.until(look, context.timeouts.undo_s, f"temporary image {image_id} could not be deleted")
+
+
+def _delete_by_force(context: Context, image_id: int) -> bool:
+    """Delete an image that stays LOCKED: 7.x wants to be told `force`, 6.x does not know the word (fault -5xx)."""
+    try:
+        return _gone_is_fine(context, "one.image.delete", image_id, True)
+    except errors.CallRefused as error:
+        if error.code >= 0:
+            raise
+        return _gone_is_fine(context, "one.image.delete", image_id)
 
 
 def _gone_is_fine(context: Context, method: str, *arguments: object) -> bool:
