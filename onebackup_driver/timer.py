@@ -183,8 +183,9 @@ class _Work:
             with signals.deferred():
                 self._worker = children.start_worker()
         while True:
-            self._collect()
-            self._start()
+            with signals.deferred():  # what was started is known, and what has ended is reported
+                self._collect()
+                self._start()
             if not self._running and self._worker is None:
                 break  # what waits now waits for others: the next run takes it up
             watch(progress.running(self._context.where.progress))
@@ -254,5 +255,4 @@ class _Work:
 
     def _begin(self, decision: Decision) -> None:
         self._context.log.info("%s", explaining.line(decision))
-        with signals.deferred():
-            self._running.append(children.start(decision, self._log_file))
+        self._running.append(children.start(decision, self._log_file))

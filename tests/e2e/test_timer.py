@@ -185,6 +185,22 @@ def test_sigterm_is_passed_on_and_every_backup_is_undone(site: Site) -> None:
     assert site.everything() == before
 
 
+def test_backups_outlive_a_run_that_is_killed_and_the_next_run_counts_them(site: Site) -> None:
+    site.configure(limits={"total": 1})
+    first, second = sorted([machine(site), machine(site)])
+    site.front_end.control("slow", what="saveas", seconds=2)
+    run = site.begin("run")
+    wait("the first backup", lambda: site.vm_state(first) == (3, 27))
+    run.process.kill()
+    run.process.communicate()
+    next_run = site.onebackup("run", "-v")
+    assert next_run.code == 0
+    assert "0 done, 1 skipped, 0 failed" in next_run.out and f"skipped: VM {second} (" in next_run.out, next_run.out
+    wait("the first backup to end", lambda: backed_up(site, first))
+    assert not backed_up(site, second) and site.vm_state(first) == RUNNING
+    wait("its process to end", lambda: not site.journals())
+
+
 def test_a_run_begins_with_what_a_dead_run_left(site: Site) -> None:
     vm_id = machine(site)
     site.front_end.control("slow", what="saveas", seconds=1)
