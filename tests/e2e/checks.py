@@ -57,6 +57,11 @@ def tags(site: Site, app_id: int) -> dict[str, str]:
     return {str(item.tag): item.text or "" for item in section}
 
 
+def user_attributes(site: Site, vm_id: int) -> list[tuple[str, str]]:
+    """All of a VM's user template."""
+    return [(str(item.tag), item.text or "") for item in site.info("vm", vm_id).iterfind("USER_TEMPLATE//*")]
+
+
 def listed(site: Site, vm_id: Optional[int] = None) -> list[dict[str, Any]]:
     arguments = ("list", "--json") if vm_id is None else ("list", vm_id, "--json")
     found: list[dict[str, Any]] = json.loads(good(site.onebackup(*arguments)).out)

@@ -62,7 +62,7 @@ class Run:
 
 
 class Site:
-    """`market`: id of an http marketplace of this test alone. `location`: ONE_LOCATION, with onebackup's state in it."""
+    """`market`: id of an http marketplace of this test alone. `location`: ONE_LOCATION with onebackup's state in it."""
 
     def __init__(self, front_end: FrontEnd, folder: Path, server: HttpMarket) -> None:
         self.front_end, self.folder, self.server = front_end, folder, server

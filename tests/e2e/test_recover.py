@@ -64,8 +64,9 @@ def test_a_backup_killed_at_any_step_is_recovered(
     if complete:
         apps = site.recorded(vm_id)
         assert apps == site.apps() and len(apps) == 3 and not set(apps) & set(first)
-        assert site.everything() == {**before, "marketapp": before["marketapp"] - set(first) | set(apps),
-                                     "stored files": {site.stored_file(number).name for number in apps[:-1]}}  # fmt: skip
+        files = {site.stored_file(number).name for number in apps[:-1]}
+        replaced = before["marketapp"] - set(first) | set(apps)
+        assert site.everything() == {**before, "marketapp": replaced, "stored files": files}
         assert site.user_template(vm_id, "ONEBACKUP/STATE") == "OK"
     else:
         checks.undone(site, before, vm_id)
@@ -111,10 +112,9 @@ def test_the_next_backup_recovers_by_itself(site: Site, proxy: Proxy) -> None:
     result = site.onebackup("backup", vm_id)
     assert result.code == 0 and "undid the backup of a process that died" in result.err
     assert site.vm_state(vm_id) == machines.RUNNING and site.recorded(vm_id) == site.apps()
-    assert not [name for name in site.everything()["journals"]]
+    assert site.journals() == []
 
 
-@pytest.mark.both_versions
 @pytest.mark.parametrize(
     ("actions", "state"),
     [
@@ -175,16 +175,12 @@ def recovered_with_hands_off(site: Site, proxy: Proxy, vm_id: int, state: tuple[
     [("one.template.allocate", "after"), ("one.vm.action poweroff", "after"), ("one.vm.disksaveas", "after"),
      ("one.vm.action resume", "before"), ("one.marketapp.allocate", "after")],
 )  # fmt: skip
-@pytest.mark.parametrize("again", [False, True])
-def test_sigterm_undoes_and_a_second_one_changes_nothing(
-    site: Site, proxy: Proxy, call: str, when: str, again: bool
-) -> None:
+def test_sigterm_undoes_and_a_second_one_changes_nothing(site: Site, proxy: Proxy, call: str, when: str) -> None:
     vm_id = machines.machine(site)
     first, before = checks.backed_up(site, vm_id), site.everything()
     proxy.at(call, lambda: site.runs[-1].process.send_signal(signal.SIGTERM), when=when)
-    if again:
-        for undo in ("one.vm.action resume", "one.template.delete"):
-            proxy.at(undo, lambda: site.runs[-1].process.send_signal(signal.SIGTERM))
+    for undo in ("one.vm.action resume", "one.template.delete"):
+        proxy.at(undo, lambda: site.runs[-1].process.send_signal(signal.SIGTERM))
 
     ended = site.onebackup("backup", vm_id, "--force")
 
@@ -284,7 +280,7 @@ def honest(site: Site, result: Result, before: dict[str, set[object]], vm_id: in
 @pytest.mark.parametrize(
     ("call", "nth"),
     [("one.vm.update", 1), ("one.template.allocate", 1), ("one.vm.action", 1), ("one.vm.disksaveas", 1),
-     ("one.vm.disksaveas", 2), ("one.template.update", 1), ("one.vm.action", 2), ("one.marketapp.allocate", 1),
+     ("one.template.update", 1), ("one.vm.action", 2), ("one.marketapp.allocate", 1),
      ("one.marketapp.allocate", 3), ("one.vm.update", 3), ("one.template.delete", 1), ("one.image.delete", 1),
      ("one.marketapp.delete", 1), ("one.vm.update", 4)],
 )  # fmt: skip
@@ -308,5 +304,5 @@ def test_a_lost_answer_in_a_restore(site: Site, call: str) -> None:
     site.front_end.control("drop", method=call, nth=1, when="after")
     new_id = checks.restored(site.onebackup("restore", vm_id, "-d", "default"))
     assert site.ids("vm") == before["vm"] | {new_id} and site.vm_state(new_id) == machines.RUNNING
-    assert len(site.ids("image")) == len(before["image"]) + 1 and len(site.ids("template")) == len(before["template"]) + 1
+    assert [len(site.ids(kind)) - len(before[kind]) for kind in ("image", "template")] == [1, 1]
     checks.same_bytes(site, new_id, apps[:-1])

@@ -33,7 +33,8 @@ def test_a_vm_at_rest_is_saved_as_it_lies(site: Site, proxy: Proxy, state: str) 
     assert not [call for call in proxy.calls if call.startswith("one.vm.action")]
     assert machines.contents(machines.stored_disks(site, site.recorded(vm_id)[:-1])) == disks
     (point,) = checks.listed(site, vm_id)
-    assert point["mode"] == state and point["consistency"] == ("OFF" if state in ("POWEROFF", "UNDEPLOYED") else "CRASH")
+    was_shut_down = state in ("POWEROFF", "UNDEPLOYED")
+    assert (point["mode"], point["consistency"]) == (state, "OFF" if was_shut_down else "CRASH")
     new_id = checks.restored(site.onebackup("restore", vm_id, "-d", "default"))
     assert site.vm_state(new_id) == machines.RUNNING
     checks.same_bytes(site, new_id, site.recorded(vm_id)[:-1])

@@ -12,7 +12,7 @@ from sandbox.process import Refused
 from tests.e2e import checks, machines
 from tests.e2e.machines import TWO_DISKS, Disk
 from tests.e2e.proxy import Proxy
-from tests.e2e.site import Result, Site, unique
+from tests.e2e.site import Result, Site, unique, wait
 
 
 def failed(result: Result, *words: str) -> Result:
@@ -23,7 +23,6 @@ def failed(result: Result, *words: str) -> Result:
     return result
 
 
-@pytest.mark.both_versions
 @pytest.mark.parametrize(
     ("command", "fault", "words"),
     [
@@ -161,9 +160,9 @@ def test_b09_addresses_security_groups_owner_and_context_come_back(site: Site) -
     checks.backed_up(site, vm_id)
     machines.bring_to(site, vm_id, machines.DONE)
     new = site.info("vm", checks.restored(site.onebackup("restore", vm_id, "-d", "default")))
-    assert [new.findtext(path) for path in ("UID", "TEMPLATE/NIC/IP", "TEMPLATE/NIC/MAC", "TEMPLATE/NIC/SECURITY_GROUPS",
-                                            "TEMPLATE/CONTEXT/SET")] == [  # fmt: skip
-        str(uid), "10.1.0.7", mac, "0", "by updateconf"]  # fmt: skip
+    nic = [new.findtext(f"TEMPLATE/NIC/{key}") for key in ("IP", "MAC", "SECURITY_GROUPS")]
+    assert nic == ["10.1.0.7", mac, "0"]
+    assert (new.findtext("UID"), new.findtext("TEMPLATE/CONTEXT/SET")) == (str(uid), "by updateconf")
 
 
 @pytest.mark.both_versions
@@ -314,7 +313,7 @@ def test_b19_what_was_stored_is_compared_with_what_was_saved(site: Site, proxy: 
 
     def damage() -> None:
         new = max(site.apps())
-        machines.wait("the upload", lambda: site.info("marketapp", new).findtext("STATE") == "1")
+        wait("the upload", lambda: site.info("marketapp", new).findtext("STATE") == "1")
         path = site.stored_file(new)
         path.write_bytes(path.read_bytes()[:-1] + b"!")
 
