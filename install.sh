@@ -127,7 +127,9 @@ environment_works() { [[ -x $VENV/bin/python ]] && "$VENV/bin/python" -m pip --v
 
 missing_packages() { # missing_packages demo|test|front-end: one Debian package a line
     has "$PYTHON" || say python3
-    environment_works || "$PYTHON" -c 'import ensurepip, venv' >/dev/null 2>&1 || say python3-venv
+    if [[ $1 == front-end ]] || ! environment_works; then
+        "$PYTHON" -c 'import ensurepip, venv' >/dev/null 2>&1 || say python3-venv
+    fi
     [[ $1 != front-end ]] || return 0
     has curl || say curl
     has_all qemu-img qemu-io qemu-nbd || say qemu-utils
@@ -352,7 +354,6 @@ front_end() {
     require_writable
     umask 022
     if [[ -z ${ONEBACKUP_PYTHON:-} ]]; then
-        [[ $usable == yes ]] || die $EXIT_MISSING "$usable cannot use $(command -v "$PYTHON"); choose another one: PYTHON=/usr/bin/python3"
         open_log
         lock
         install_packages front-end
@@ -369,8 +370,9 @@ prepare_front_end_environment() { # prepare_front_end_environment VENV
         [[ "$(cat "$venv/.onebackup" 2>/dev/null)" == "$marker" ]]; then
         return
     fi
-    say "Setting up the Python environment in $venv"
+    [[ $dry_run == yes ]] || say "Setting up the Python environment in $venv"
     if ! "$venv/bin/python" -I -m pip --version >/dev/null 2>&1; then
+        [[ $usable == yes ]] || die $EXIT_MISSING "$usable cannot use $(command -v "$PYTHON"); choose another one: PYTHON=/usr/bin/python3"
         step "creating $venv" "$PYTHON" -m venv --clear "$venv"
     fi
     # From a copy: a build in the tree would leave its traces there, and take up those of an older one.
@@ -390,10 +392,8 @@ copy_tree() { # copy_tree DIRECTORY
 }
 
 front_end_stamp() { # changes when the package has to be installed again
-    {
-        "$PYTHON" --version
-        find setup.cfg pyproject.toml onebackup_driver -type f -not -name '*.pyc' -print0 | LC_ALL=C sort -z | xargs -0 sha256sum
-    } 2>&1 | sha256sum | cut -d ' ' -f 1
+    find setup.cfg pyproject.toml onebackup_driver -type f -not -name '*.pyc' -print0 |
+        LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum | cut -d ' ' -f 1
 }
 
 on_front_end() { # on_front_end OPTIONS...: the work itself, with the package that is (to be) installed

@@ -33,7 +33,8 @@ def installation(place: Optional[Place], known: Receipt, configuration: Path) ->
     if known.version != onebackup_driver.__version__:
         text = f"installed is {known.version}, this is {onebackup_driver.__version__}"
         return finding.problem(name, text, _INSTALL)
-    wrong = [text for path in known.files if (text := _wrong(place, known, Path(path), configuration))]
+    delivered = [Path(path) for path in known.files if not path.endswith(".new")]  # a new default may be removed
+    wrong = [text for path in delivered if (text := _wrong(place, known, path, configuration))]
     if wrong:
         return finding.problem(name, "; ".join(wrong), _INSTALL)
     return finding.ok(name, f"onebackup {known.version}, {len(known.files)} files as they were installed")

@@ -46,7 +46,9 @@ def install(place: Place, arguments: argparse.Namespace) -> int:
     _own_directories(place, placer)
     known.version = onebackup_driver.__version__
     changes = _put_files(place, placer, known, arguments)
-    _start_schedule(place, known, changes, dry_run)
+    chosen = _schedule(place, known, arguments)
+    _start_schedule(place, known, chosen, changes, dry_run)
+    known.schedule = chosen
     lines = market_driver.enable(place, known, placer.save, dry_run) if arguments.enable_market_driver else []
     _say(lines)
     placer.save()
@@ -68,7 +70,7 @@ def uninstall(place: Place, dry_run: bool) -> int:
         known.hooks = False
         placer.save()
     if not dry_run:
-        schedule.stop(place, known.schedule)
+        _stop_schedule(place, known)
     _say(market_driver.disable(place, known, dry_run))
     _say(map(_words(dry_run), _remove_files(place, placer, known)))
     if dry_run:
@@ -86,18 +88,16 @@ def _own_directories(place: Place, placer: Placer) -> None:
 
 
 def _put_files(place: Place, placer: Placer, known: Receipt, arguments: argparse.Namespace) -> list[Change]:
-    source = Path(arguments.source)
-    chosen = "" if arguments.no_timer else known.schedule or schedule.choose(place)
+    source, chosen = Path(arguments.source), _schedule(place, known, arguments)
     wanted = contents.items(place, source, arguments.python, chosen)
     if _can(_NEEDED):
         wanted.append(_completion(place))
-    if known.schedule != chosen and not placer.dry_run:
-        schedule.stop(place, known.schedule)
+    if chosen != schedule.SYSTEMD and not placer.dry_run:
+        _stop_schedule(place, known)
     changes = [placer.put(item) for item in wanted]
     if _can(_NEEDED):
         changes += _remove_files(place, placer, known, {str(item.path) for item in wanted})
     _say(map(_words(placer.dry_run), (change for change in changes if change.what != placing.UNCHANGED)))
-    known.schedule = chosen
     return changes
 
 
@@ -119,11 +119,27 @@ def _remove_files(place: Place, placer: Placer, known: Receipt, wanted: Iterable
     return changes if wanted else changes + placer.bring_back()
 
 
-def _start_schedule(place: Place, known: Receipt, changes: list[Change], dry_run: bool) -> None:
+def _schedule(place: Place, known: Receipt, arguments: argparse.Namespace) -> str:
+    return "" if arguments.no_timer else known.schedule or schedule.choose(place)
+
+
+def _start_schedule(place: Place, known: Receipt, chosen: str, changes: list[Change], dry_run: bool) -> None:
+    """Once, and after each change: a timer that was disabled since stays so. A start that failed is made up for."""
     units = [change for change in changes if change.path.parent == schedule.UNITS]
-    if not dry_run and any(change.what != placing.UNCHANGED for change in units):
-        by_hand = schedule.start(place, known.schedule)
+    changed = any(change.what != placing.UNCHANGED for change in units)
+    if not dry_run and (changed or known.schedule != chosen):
+        by_hand = schedule.start(place, chosen)
         _say([by_hand] if by_hand else [])
+
+
+def _stop_schedule(place: Place, known: Receipt) -> None:
+    """Also one whose start failed. That it cannot be stopped hinders nothing: its files go."""
+    if str(schedule.UNITS / schedule.TIMER) not in known.files:
+        return
+    try:
+        schedule.stop(place, schedule.SYSTEMD)
+    except errors.Failed as error:
+        _say([f"the timer was not stopped: {error}"])
 
 
 def _register(place: Place, known: Receipt, source: Path, placer: Placer) -> bool:

@@ -72,8 +72,9 @@ class Placer:
         present = _read(real)
         if present is not None and not self._ours(path, present):
             self._receipt.files.pop(name)
-            self._receipt.aside.pop(name, None)
-            return Change(LEFT, path, "it is not as we installed it")
+            aside = self._receipt.aside.pop(name, "")
+            before = f"; the one before ours is {aside}" if aside else ""
+            return Change(LEFT, path, f"it is not as we installed it{before}")
         if not self.dry_run:
             real.unlink(missing_ok=True)
             self._receipt.files.pop(name)

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from onebackup_driver.cli import main
-from onebackup_driver.installation import completion, contents, locating, placing, receipt
+from onebackup_driver.installation import completion, contents, locating, placing, receipt, schedule
+from onebackup_driver.installation import main as installer
 from tests.install import front_end_tree
 from tests.install.front_end_tree import Tree
 
@@ -180,3 +181,46 @@ def test_a_python_that_oneadmin_cannot_come_to_is_told(tmp_path: Path) -> None:
     ]:
         home.chmod(mode)
         assert locating.may_use(user, program) is may
+
+
+def test_a_systemd_timer_is_started_once_and_made_up_for_when_that_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree = front_end_tree.make(Tree(Path(), str(tmp_path / "one"), tmp_path), "7.4.0", str(tmp_path / "hooks"))
+    for name, value in {**tree.variables, "ONE_XMLRPC": "http://127.0.0.1:9/RPC2"}.items():
+        monkeypatch.setenv(name, value)
+    calls = _systemctl(tmp_path / "commands", monkeypatch)
+    units = tmp_path / "units"
+    units.mkdir()
+    monkeypatch.setattr(schedule, "UNITS", units)
+    monkeypatch.setattr(schedule, "choose", lambda _: schedule.SYSTEMD)
+    source = ["--source", str(front_end_tree.ROOT), "--python", sys.executable]
+    enable, disable = "enable --now onebackup.timer", "disable --now onebackup.timer"
+
+    def run(*options: str) -> list[str]:
+        monkeypatch.setattr(sys, "argv", ["install.sh", *source, *options])
+        calls.write_text("")
+        assert installer.main() in (0, 4)  # no front-end answers
+        return calls.read_text().splitlines()
+
+    (tmp_path / "fails").touch()
+    assert run() == ["daemon-reload"]
+    (tmp_path / "fails").unlink()
+    assert run() == ["daemon-reload", enable]
+    assert run() == []
+    assert f"Environment=ONE_LOCATION={tree.location}\n" in (units / "onebackup.service").read_text()
+    (units / "onebackup.timer").unlink()
+    assert run() == ["daemon-reload", enable]
+    assert run("--uninstall") == [disable, "daemon-reload"]
+    assert list(units.iterdir()) == []
+
+
+def _systemctl(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A systemctl that notes how it was called, and fails while there is a file `fails` beside its folder."""
+    folder.mkdir()
+    calls = folder / "calls"
+    program = folder / "systemctl"
+    program.write_text(f'#!/bin/sh\necho "$*" >>{calls}\n[ ! -e {folder.parent}/fails ]\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+    return calls
