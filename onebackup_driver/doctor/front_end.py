@@ -6,7 +6,7 @@ from __future__ import annotations
 from email.utils import parsedate_to_datetime
 from typing import Optional
 
-from onebackup_driver import clock, errors, paths, units, xml_values
+from onebackup_driver import clock, errors, paths, recover, units, xml_values
 from onebackup_driver.context import Context
 from onebackup_driver.doctor import finding
 from onebackup_driver.doctor.finding import Finding
@@ -83,8 +83,6 @@ def session_file(where: paths.Paths) -> Optional[Finding]:
 
 def leftovers(context: Context) -> Finding:
     """What runs that died have left."""
-    from onebackup_driver import recover
-
     name = "leftovers"
     found = [item for item in recover.everything(context, dry_run=True) if not item.untouched]
     if found:
