@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One case of the matrix: a scenario, a step, a fault; then the invariants."""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import dataclass, field
+from typing import Optional
+
+from tests.e2e import machines
+from tests.e2e.site import Site, wait
+from tests.faults import invariants, scenarios, seen
+from tests.faults.fork_server import Ended
+from tests.faults.invariants import Facts
+from tests.faults.meddling import Meddler
+from tests.faults.rig import FAKETIME, Rig, settle
+from tests.faults.scenarios import SCENARIOS, Scenario
+from tests.faults.striking import Striker
+
+#: Short deadlines where a fault needs them to be waited for.
+_TIMEOUTS: dict[str, dict[str, float]] = {
+    "hang": {"call_s": 2}, "hang-after": {"call_s": 2}, "late": {"call_s": 10},
+    "front-end-stays-away": {"call_s": 2, "patience_s": 1, "undo_s": 2},
+    "machine-too-slow": {"power_off_s": 2, "power_on_s": 2, "save_disk_s": 2, "upload_s": 2, "download_s": 2,
+                         "boot_s": 2, "undo_s": 20},
+    "refuse-2048-for-good": {"undo_s": 1}, "refuse-8192-for-good": {"undo_s": 1},
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Case:
+    version: str
+    scenario: str
+    step: str
+    fault: str
+
+    def __str__(self) -> str:
+        return f"{self.version} {self.scenario} {self.step} {self.fault}"
+
+    @classmethod
+    def parse(cls, text: str) -> Case:
+        return cls(*text.split()[:4])
+
+
+@dataclass
+class Outcome:
+    """`wrong`: sentences about broken invariants. `skipped`: why it could not be tried. `said`: what the admin read."""
+
+    case: Case
+    wrong: list[str] = field(default_factory=list)
+    skipped: str = ""
+    said: str = ""
+    seconds: float = 0.0
+
+
+def run(rig: Rig, case: Case) -> Outcome:
+    """Try one case; a VM that is not as it was afterwards is not used again."""
+    began, outcome = time.monotonic(), Outcome(case)
+    if case.fault.startswith("clock") and not FAKETIME.exists():
+        outcome.skipped = "libfaketime is not installed"
+        return outcome
+    scenario = SCENARIOS[case.scenario]
+    fit = False
+    try:
+        fit = _run(rig, case, scenario, outcome)
+    except Exception as error:
+        outcome.wrong.append(f"the case broke off: {error!r}"[:1500])
+    if outcome.wrong or not fit:
+        rig.discard(scenario.fixture)
+    outcome.seconds = time.monotonic() - began
+    return outcome
+
+
+def _run(rig: Rig, case: Case, scenario: Scenario, outcome: Outcome) -> bool:
+    site, vm_id = rig.fixture(scenario.fixture)
+    before = seen.look(site, vm_id)
+    rig.configure(site)
+    scenarios.prelude(rig, site, vm_id, scenario)
+    scenarios.log_file(site).unlink(missing_ok=True)
+    rig.configure(site, **_TIMEOUTS.get(case.fault, {}))
+    meddler = Meddler(site, vm_id, before.things, before.recorded)
+    struck = _strike(rig, case, scenario, site, vm_id, meddler, outcome)
+    rig.heal()
+    rig.configure(site)
+    if struck is None:
+        return False
+    facts = Facts(case.fault, scenario.restores, before, struck, seen.look(site, vm_id), _log(site),
+                  meddler.changed_power)  # fmt: skip
+    outcome.said = struck.err or struck.out
+    if scenario.prelude is None:
+        outcome.wrong += invariants.at_once(facts)
+    _recover(rig, site, vm_id, facts)
+    meddler.make_up()
+    facts.finally_ = _settled(site, vm_id, facts)
+    outcome.wrong += invariants.after_recover(facts)
+    if scenario.restores:
+        scenarios.clear_restored(site, before, vm_id)
+    return facts.finally_.vm != machines.DONE and not meddler.changed_power and _next_backup(
+        rig, site, vm_id, facts, outcome
+    )
+
+
+def _strike(rig: Rig, case: Case, scenario: Scenario, site: Site, vm_id: int, meddler: Meddler,
+            outcome: Outcome) -> Optional[Ended]:
+    arguments = scenario.arguments(site, vm_id)
+    if case.step.startswith("file:"):
+        ended = rig.run(site, arguments, None, {"step": case.step, "fault": case.fault})
+        if case.step not in ended.file_steps:
+            outcome.skipped = "the run did not come to this step"
+        return ended
+    striker = Striker(rig, case.step, case.fault, meddler)
+    ended = rig.run(site, arguments, striker, clock=case.fault.startswith("clock"))
+    if striker.problems:
+        raise striker.problems[0]
+    if not striker.hit:
+        outcome.skipped = "the run did not come to this step"
+    return ended
+
+
+def _log(site: Site) -> str:
+    path = scenarios.log_file(site)
+    return path.read_text(encoding="utf-8") if path.exists() else ""
+
+
+def _recover(rig: Rig, site: Site, vm_id: int, facts: Facts) -> None:
+    """At most twice; in between what the admin is told to do is done."""
+    _obey(site, vm_id, invariants.command(facts.struck) if facts.struck.code == 4 else "")
+    for _ in range(2):
+        ended = rig.run(site, ["recover"])
+        facts.recovers.append(ended)
+        if ended.code == 0:
+            return
+        _obey(site, vm_id, invariants.command(ended))
+
+
+def _obey(site: Site, vm_id: int, command: str) -> None:
+    """Do what a message tells the admin to do, as far as it is not recover itself."""
+    for part in command.split(" && "):
+        told = re.fullmatch(r"onevm (unlock|resume) (\d+)", part.strip())
+        if told is None:
+            continue
+        if told[1] == "unlock":
+            site.call("one.vm.unlock", int(told[2]))
+        else:
+            site.call("one.vm.action", "resume", int(told[2]))
+            wait("the VM to run", lambda: site.vm_state(vm_id) == machines.RUNNING)
+
+
+def _settled(site: Site, vm_id: int, facts: Facts) -> seen.Seen:
+    """The front-end may take a moment to be rid of what was deleted."""
+    last: list[seen.Seen] = []
+
+    def quiet() -> bool:
+        last[:] = [seen.look(site, vm_id)]
+        facts.finally_ = last[0]
+        return not invariants.after_recover(facts)
+
+    settle(quiet, 2.0)
+    return last[0]
+
+
+def _next_backup(rig: Rig, site: Site, vm_id: int, facts: Facts, outcome: Outcome) -> bool:
+    """The invariant that a next backup succeeds; it also leaves the VM as the next case wants it."""
+    try:
+        site.call("one.vm.unlock", vm_id)
+    except Exception:
+        pass
+    if "section" in facts.fault:
+        machines.backup_section(site, vm_id, f'FREQUENCY_SECONDS="86400",MARKETPLACE_ID="{site.market}"')
+    if facts.fault.startswith("clock") and facts.restores:
+        return True
+    ended = rig.run(site, ["backup", vm_id, "--force"])
+    now = seen.look(site, vm_id)
+    if ended.code != 0:
+        outcome.wrong.append(f"the next backup fails: {ended}")
+        return False
+    good = list(now.good.values())
+    if [list(point.app_ids) for point in good if point.run not in facts.before.points][-1:] != [now.recorded]:
+        outcome.wrong.append(f"the next backup recorded {now.recorded}, good are {good}")
+    return len(now.points) == len(good) == 1 and not now.things["journals"]

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which faults there are, and which of them can happen at a step: together with the steps this is the matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from tests.faults import call_steps
+
+#: Codes of include/RequestErrorCode: 256 authentication, 512 authorization or lock, 1024 no such object, 2048 action,
+#: 8192 internal, 16384 allocate.
+_ALLOCATING = (512, 1024, 8192, 16384)
+_ACTING = (512, 1024, 2048, 8192)
+_READING = (512, 1024, 8192)
+_POOL_READING = (8192,)
+
+ON_EVERY_CALL = ("refuse-256", "fault-501", "hang", "late", "cut-before", "cut-after", "kill-before", "kill-after",
+                 "front-end-dies-before")  # fmt: skip
+ON_EVERY_CHANGE = ("hang-after", "front-end-dies-after", "front-end-stays-away", "disk-full", "clock-forward",
+                   "clock-back", "terminate-signal")  # fmt: skip
+#: What others do right before a step, in a backup.
+MEDDLING = ("vm-terminated", "vm-resumed", "vm-powered-off", "vm-locked", "vm-renamed", "vm-undeployed",
+            "backup-section-changed", "backup-section-removed", "images-deleted", "new-apps-deleted",
+            "old-apps-deleted", "old-apps-locked", "templates-deleted", "marketplace-disabled")  # fmt: skip
+MEDDLING_AFTER = ("vm-terminated-after", "images-deleted-after", "new-apps-deleted-after")
+IN_RESTORES = ("images-deleted", "images-deleted-after", "templates-deleted", "old-apps-deleted", "old-apps-locked",
+               "marketplace-disabled", "restored-vm-terminated")  # fmt: skip
+#: The state machine that a call sets going, by what the sandbox calls it.
+MACHINES = {"one.vm.action:poweroff": "poweroff", "one.vm.action:suspend": "suspend", "one.vm.action:resume": "resume",
+            "one.vm.disksaveas": "saveas", "one.marketapp.allocate": "import", "one.image.allocate": "download",
+            "one.vm.action:release": "prolog"}  # fmt: skip
+OF_MACHINES = ("machine-fails", "machine-keeps-failing", "machine-too-slow")
+#: Enough for a variant of a scenario whose other steps are the same.
+FEW = ("refuse-2048", "hang-after", "cut-after", "kill-before", "kill-after", "machine-fails", "machine-keeps-failing",
+       "machine-too-slow", "vm-resumed", "vm-terminated")  # fmt: skip
+OF_FILES = {"open": ("kill", "no-space", "no-space-from-here", "no-more-bytes"), "sync": ("kill",),
+            "rename": ("kill", "no-space"), "remove": ("kill",),
+            "mkdir": ("kill", "no-space", "no-space-from-here")}  # fmt: skip
+
+
+def of_step(scenario: str, step: str) -> Iterator[str]:
+    """The faults that are tried at a step of a scenario."""
+    if step.startswith("file:progress") and int(step.rsplit(".", 1)[1]) > 2:
+        return  # a display, written for every line of the log: all the same
+    if step.startswith("file:"):
+        yield from OF_FILES[step.rsplit(".", 1)[0].rsplit(":", 1)[1]]
+        return
+    chosen = list(_of_call(scenario, step))
+    if scenario in ("backup-suspend", "backup-live"):
+        chosen = [fault for fault in chosen if fault in FEW]
+    yield from chosen
+
+
+def _of_call(scenario: str, step: str) -> Iterator[str]:
+    call = step.split("@")[0].rsplit(".", 1)[0]
+    for code in _codes(call):
+        yield f"refuse-{code}"
+    yield from ON_EVERY_CALL
+    if not call_steps.changes(call):
+        return
+    yield from ("refuse-2048-for-good", "refuse-8192-for-good")
+    yield from ON_EVERY_CHANGE
+    yield from _meddling(scenario)
+    if call in MACHINES:
+        yield from OF_MACHINES
+
+
+def _codes(call: str) -> Iterable[int]:
+    if not call_steps.changes(call):
+        return _POOL_READING if "pool." in call or call.startswith("one.system") else _READING
+    return _ALLOCATING if "allocate" in call or call in ("one.vm.disksaveas", "one.template.instantiate") else _ACTING
+
+
+def _meddling(scenario: str) -> Iterable[str]:
+    return IN_RESTORES if scenario == "restore" else (*MEDDLING, *MEDDLING_AFTER)
+
+
+def only_one_outcome(fault: str) -> bool:
+    """Whether a run must go on as if nothing had happened."""
+    return fault in ("late", "clock-forward", "clock-back", "vm-renamed", "backup-section-changed")

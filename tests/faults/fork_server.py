@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs onebackup in a process of its own for a fraction of the start-up cost: a server that has everything imported
+forks for each run. What is forked is a real process: it can be killed, has its own signals, limits and locks.
+
+    python -m tests.faults.fork_server      one JSON request a line on stdin; per run two lines on stdout
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import traceback
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Optional
+
+from tests.faults import file_steps
+
+PROJECT = Path(__file__).resolve().parents[2]
+
+
+@dataclass
+class Ended:
+    """How a run ended: `code` is negative for a signal. `file_steps`: its file operations, in order."""
+
+    code: int
+    out: str
+    err: str
+    file_steps: list[str] = field(default_factory=list)
+
+
+class ForkServer:
+    """One run at a time. `preload`: libraries for LD_PRELOAD (libfaketime)."""
+
+    def __init__(self, **environment: str) -> None:
+        own = {**os.environ, "PYTHONPATH": str(PROJECT), **environment}
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.faults.fork_server"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            text=True, env=own, cwd=PROJECT,
+        )  # fmt: skip
+        self.pid: Optional[int] = None
+        self._started = threading.Event()
+
+    def run(self, arguments: list[str], environment: dict[str, str], state: Path, strike: dict[str, Any],
+            timeout_s: float) -> Ended:
+        """Run `onebackup arguments`. `state`: the directory whose file operations count as steps; `strike`: see
+        file_steps. Raises TimeoutError when it does not end (it is killed then)."""
+        request = {"arguments": arguments, "environment": environment, "state": str(state), "strike": strike}
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._process.stdin.write(json.dumps(request) + "\n")
+        self._process.stdin.flush()
+        self.pid = int(self._process.stdout.readline())
+        self._started.set()
+        late = threading.Event()
+        alarm = threading.Timer(timeout_s, lambda: (late.set(), os.kill(self.pid or 0, 9)))
+        alarm.start()
+        try:
+            ended = Ended(**json.loads(self._process.stdout.readline()))
+        finally:
+            alarm.cancel()
+            self._started.clear()
+        if late.is_set():
+            raise TimeoutError(f"onebackup {' '.join(arguments)} did not end within {timeout_s:g} s: {ended}")
+        return ended
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the run that is under way."""
+        self._started.wait(10)
+        assert self.pid is not None
+        os.kill(self.pid, number)
+
+    def close(self) -> None:
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._process.stdin.close()
+        self._process.wait(20)
+        self._process.stdout.close()
+
+
+# -- in the server
+
+
+def serve() -> None:
+    _import_everything()
+    for line in sys.stdin:
+        request = json.loads(line)
+        out, err, steps = os.pipe(), os.pipe(), os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            for reading, _ in (out, err, steps):
+                os.close(reading)
+            _become(request, out[1], err[1], steps[1])
+        for _, writing in (out, err, steps):
+            os.close(writing)
+        print(pid, flush=True)
+        texts = _read_all([out[0], err[0], steps[0]])
+        _, status = os.waitpid(pid, 0)
+        answer = {"code": os.waitstatus_to_exitcode(status), "out": texts[0], "err": texts[1],
+                  "file_steps": texts[2].split("\n")[:-1]}  # fmt: skip
+        print(json.dumps(answer), flush=True)
+
+
+def _import_everything() -> None:
+    import pyone  # noqa: F401  (it is half of the start-up cost)
+    import requests  # noqa: F401
+
+    from onebackup_driver.cli import main
+
+    main.parser()
+
+
+def _become(request: dict[str, Any], out: int, err: int, steps: int) -> None:
+    """The forked process turns into `onebackup`; never returns."""
+    null = os.open(os.devnull, os.O_RDONLY)
+    for source, target in ((null, 0), (out, 1), (err, 2)):
+        os.dup2(source, target)
+    os.environ.clear()
+    os.environ.update(request["environment"])
+    code = 1
+    try:
+        from onebackup_driver.cli import main
+
+        file_steps.watch(Path(request["state"]), steps, request["strike"])
+        main.main(request["arguments"])
+    except SystemExit as ended:
+        code = ended.code if isinstance(ended.code, int) else 1
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def _read_all(descriptors: list[int]) -> list[str]:
+    texts = [""] * len(descriptors)
+
+    def read(number: int) -> None:
+        with os.fdopen(descriptors[number], encoding="utf-8", errors="replace") as stream:
+            texts[number] = stream.read()
+
+    threads = [threading.Thread(target=read, args=(number,)) for number in range(len(descriptors))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return texts
+
+
+if __name__ == "__main__":
+    serve()

@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a worker of the matrix has for one version: a front-end of its own, the proxy before it, the fork server, and
+a VM per scenario that is used from case to case while it is in good order."""
+
+from __future__ import annotations
+
+import resource
+import shutil
+import tempfile
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Optional
+
+from sandbox import process, servers
+from tests.conftest import HttpMarket
+from tests.e2e import machines
+from tests.e2e.proxy import Proxy
+from tests.e2e.site import Site
+from tests.faults.fork_server import Ended, ForkServer
+from tests.faults.striking import Striker
+
+SPEED = 100.0
+RUN_TIMEOUT_S = 90.0
+DISKS = (machines.Disk(1, random=True), machines.Disk(2, "qcow2", persistent=True, random=True))
+KVM_DISKS = (machines.Disk(1, "qcow2", random=True), machines.Disk(1, "qcow2", random=True))
+ON_KVM = 'SCHED_REQUIREMENTS="HYPERVISOR=kvm"'
+FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1")
+#: Long enough for a loaded machine; what has to be short in a case is set by it.
+TIMEOUTS = {"call_s": 20, "patience_s": 20, "power_off_s": 20, "power_on_s": 20, "save_disk_s": 20, "upload_s": 20,
+            "download_s": 20, "boot_s": 20, "undo_s": 10}  # fmt: skip
+
+
+class Rig:
+    """Use as a context manager."""
+
+    def __init__(self, version: str) -> None:
+        self.version = version
+        self._stack = ExitStack()
+        # Not in /tmp: the web server runs as another user and must reach its files.
+        self.folder = Path(tempfile.mkdtemp(prefix="onebackup-faults-", dir="/var/tmp"))
+        self.folder.chmod(0o755)
+        self._stack.callback(shutil.rmtree, self.folder, ignore_errors=True)
+        public_dir = self.folder / "public"
+        public_dir.mkdir()
+        web = self._stack.enter_context(servers.http_server(public_dir))
+        self.server = HttpMarket(public_dir, web.url.rstrip("/"))
+        self.front_end = self._stack.enter_context(process.start(self.folder / "one", version, speed=SPEED))
+        self.proxy = self._stack.enter_context(Proxy(self.front_end.endpoint))
+        self._plain = ForkServer()
+        self._stack.callback(self._plain.close)
+        self._clocked: Optional[ForkServer] = None
+        self._clock_file = self.folder / "clock"
+        self._running = self._plain
+        self._sites: dict[str, tuple[Site, int]] = {}
+        self._kvm = False
+
+    def __enter__(self) -> Rig:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._stack.close()
+
+    # -- onebackup
+
+    def run(self, site: Site, arguments: list[object], striker: Optional[Striker] = None,
+            strike: Optional[dict[str, Any]] = None, clock: bool = False) -> Ended:
+        """One run of onebackup to its end, with a fault at a call (`striker`) or at a file operation (`strike`)."""
+        self.proxy.watchers[:] = [striker] if striker is not None else []
+        self._running = self._with_clock() if clock else self._plain
+        environment = {**site.environment, "ONE_XMLRPC": self.proxy.endpoint}
+        state = site.location / "var" / "onebackup"
+        try:
+            return self._running.run([str(item) for item in arguments], environment, state, strike or {}, RUN_TIMEOUT_S)
+        finally:
+            if striker is not None:
+                striker.release()
+            self.proxy.watchers.clear()
+
+    def signal(self, number: int) -> None:
+        self._running.signal(number)
+
+    def forget_space(self) -> None:
+        """From now on the run cannot write one byte into a file."""
+        pid = self._running.pid
+        assert pid is not None
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+
+    def step_clock(self, seconds: int) -> None:
+        self._clock_file.write_text(f"{seconds:+d}")
+
+    def _with_clock(self) -> ForkServer:
+        self.step_clock(0)
+        if self._clocked is None:
+            self._clocked = ForkServer(LD_PRELOAD=str(FAKETIME), FAKETIME_TIMESTAMP_FILE=str(self._clock_file),
+                                       FAKETIME_NO_CACHE="1", FAKETIME_DONT_FAKE_MONOTONIC="1",
+                                       DONT_FAKE_MONOTONIC="1")  # fmt: skip
+            self._stack.callback(self._clocked.close)
+        return self._clocked
+
+    # -- the front-end
+
+    def heal(self) -> None:
+        """The front-end runs and does as it is told."""
+        assert self.front_end.process is not None
+        if self.front_end.process.poll() is not None:
+            self.front_end.restart()
+        self.front_end.control("clear")
+
+    def fixture(self, scenario: str) -> tuple[Site, int]:
+        """The site and the VM of a scenario: RUNNING, with one good restore point."""
+        if scenario not in self._sites:
+            self._sites[scenario] = self._make(scenario)
+        return self._sites[scenario]
+
+    def discard(self, scenario: str) -> None:
+        """The scenario's VM and all around it are not fit for another case."""
+        site, _ = self._sites.pop(scenario)
+        self.heal()
+        try:
+            site.close()
+        except AssertionError:
+            pass  # what does not go away stays behind in a front-end that only we use
+
+    def _make(self, scenario: str) -> tuple[Site, int]:
+        folder = Path(tempfile.mkdtemp(dir=self.folder))
+        public_dir = Path(tempfile.mkdtemp(dir=self.server.public_dir))
+        public_dir.chmod(0o755)
+        site = Site(self.front_end, folder, HttpMarket(public_dir, f"{self.server.url}/{public_dir.name}"))
+        self.configure(site)
+        if scenario in ("backup-live", "backup-suspend"):
+            if not self._kvm:
+                machines.kvm_host(site)
+                self._kvm = True
+            vm_id = machines.machine(site, KVM_DISKS, more=ON_KVM)
+        else:
+            vm_id = machines.machine(site, DISKS)
+        first = self.run(site, ["backup", vm_id])
+        assert first.code == 0, first
+        return site, vm_id
+
+    def configure(self, site: Site, **timeouts: float) -> None:
+        site.configure(timeouts={**TIMEOUTS, **timeouts})
+
+
+def settle(condition: Any, timeout_s: float = 5.0) -> bool:
+    """Whether the condition comes to hold."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True

@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The processes that the cases are spread over: each has a front-end of its own per version."""
+
+from __future__ import annotations
+
+import fnmatch
+import multiprocessing.util
+import os
+import tempfile
+
+from tests.faults import cases, matrix
+from tests.faults.cases import Case, Outcome
+from tests.faults.rig import Rig
+from tests.faults.scenarios import SCENARIOS
+
+_rigs: dict[str, Rig] = {}
+
+
+def keep_off_foreign_settings() -> None:
+    home = tempfile.mkdtemp(prefix="onebackup-faults-home-")
+    for name in list(os.environ):
+        if name.startswith(("ONE_", "ONEAPP_", "ONEBACKUP_", "AWS_", "http_proxy", "https_proxy")):
+            del os.environ[name]
+    os.environ.update(HOME=home, ONE_AUTH=f"{home}/none", ONE_XMLRPC="http://127.0.0.1:9/RPC2")
+
+
+def _rig(version: str) -> Rig:
+    if version not in _rigs:
+        rig = _rigs[version] = Rig(version)
+        multiprocessing.util.Finalize(rig, rig.close, exitpriority=10)
+    return _rigs[version]
+
+
+def steps_times_faults(version: str, scenario: str) -> list[Case]:
+    chosen = [name for name in SCENARIOS if fnmatch.fnmatchcase(name, scenario)]
+    return list(matrix.cases(_rig(version), chosen))
+
+
+def run(case: Case) -> Outcome:
+    return cases.run(_rig(case.version), case)
