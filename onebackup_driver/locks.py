@@ -37,8 +37,11 @@ def _vm_path(directory: Path, vm_id: int) -> Path:
 
 @contextmanager
 def _hold(path: Path, what: str, doing: str) -> Iterator[None]:
-    files.make_private_directory(path.parent)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        files.make_private_directory(path.parent)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise errors.Refused(f"cannot take the lock {path}: {error.strerror}; nothing was touched") from error
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -52,8 +55,11 @@ def _hold(path: Path, what: str, doing: str) -> Iterator[None]:
 
 def _sign(descriptor: int, doing: str) -> None:
     note = {"pid": os.getpid(), "since": clock.now(), "doing": doing}
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, json.dumps(note).encode(), 0)
+    try:
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, json.dumps(note).encode(), 0)
+    except OSError:
+        pass  # a full disk: the lock holds without its note
 
 
 def _holder(path: Path) -> str:

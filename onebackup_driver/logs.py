@@ -17,6 +17,34 @@ class _StockFormatter(logging.Formatter):
         return f"{self.formatTime(record, '%Y-%m-%d %H:%M:%S')} {level:<5} : {text}"
 
 
+class _LogFile(logging.FileHandler):
+    """A log that cannot be written (disk full) is said once on stderr and keeps no run from going on."""
+
+    _said = False
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            super().handleError(record)
+        elif not self._said:
+            self._said = True
+            print(f"WARN  : cannot write the log {self.baseFilename}: {error.strerror}", file=sys.stderr)
+
+    def close(self) -> None:
+        try:
+            super().close()
+        except OSError:
+            pass  # was said by then
+
+
+class _Output(logging.StreamHandler):  # type: ignore[type-arg]
+    """Log lines on stdout or stderr; a reader that has gone away (`| head`) is no reason to break a run off."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
+
+
 def _is_not_the_end(record: logging.LogRecord) -> bool:
     """What ends a run (FATAL) is the command's own last line on stderr: it is not said there twice."""
     return record.levelno < logging.CRITICAL
@@ -31,11 +59,11 @@ def set_up(verbose: bool, log_file: Optional[str] = None) -> logging.Logger:
     for old in list(logger.handlers):
         logger.removeHandler(old)
     if verbose:
-        handler: logging.Handler = logging.StreamHandler(sys.stdout)
+        handler: logging.Handler = _Output(sys.stdout)
     elif log_file:
-        handler = logging.FileHandler(log_file, encoding="utf-8")
+        handler = _LogFile(log_file, encoding="utf-8")
     else:
-        handler = logging.StreamHandler(sys.stderr)
+        handler = _Output(sys.stderr)
         handler.setLevel(logging.WARNING)
         handler.addFilter(_is_not_the_end)
     handler.setFormatter(_StockFormatter())
