@@ -84,7 +84,7 @@ def _one_auth(env: Mapping[str, str], home: Path, var: Path) -> Path:
     if env.get("ONE_AUTH"):
         return Path(env["ONE_AUTH"])
     own = home / ".one" / "one_auth"
-    return own if own.exists() else var / ".one" / "one_auth"
+    return own if os.path.exists(own) else var / ".one" / "one_auth"
 
 
 def _endpoint_file(home: Path) -> str:

@@ -22,8 +22,8 @@ LAYERS: dict[str, set[str]] = {
     },
     "edges": {
         "clock", "commands", "configuration", "context", "files", "frontend", "journal", "locks", "logs",
-        "paths", "progress", "queue", "repository/stores/", "signals", "stored_file", "stored_object", "waiting",
-        "worker", "xml_rpc",
+        "paths", "privileges", "progress", "queue", "repository/stores/", "signals", "stored_file", "stored_object",
+        "waiting", "worker", "xml_rpc",
     },
     "core": {
         "app", "catalogue", "choosing", "explaining", "manifest", "modes", "names", "networks", "policy",
@@ -31,12 +31,12 @@ LAYERS: dict[str, set[str]] = {
         "schedule", "states", "template_text", "verdict", "vm", "xml_values",
     },
     "steps": {
-        "children", "cloud", "failures", "finishing", "images", "judging", "leader", "planner", "planning", "pool",
-        "power", "publish", "reborn", "repository/", "sagas", "saving", "source", "status", "temporaries", "undo",
-        "verifying",
+        "children", "cloud", "failures", "finishing", "gateway/", "images", "judging", "leader", "planner",
+        "planning", "pool", "power", "publish", "reborn", "repositories", "repository/", "sagas", "saving",
+        "served", "source", "status", "temporaries", "undo", "verifying",
     },
     "stories": {"backup", "listing", "overview", "recover", "restore", "serving", "strays", "terminated", "timer"},
-    "actions": {"cli/", "doctor/", "hooks/", "installation/"},
+    "actions": {"cli/", "doctor/", "hooks/", "installation/", "market/"},
 }  # fmt: skip
 ORDER = list(LAYERS)
 

@@ -6,9 +6,8 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import pwd
 
-from onebackup_driver import errors
+from onebackup_driver import errors, privileges
 
 
 def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -58,10 +57,4 @@ def _become_oneadmin() -> None:
         return
     if user.uid == 0:
         return
-    os.initgroups(user.name, user.gid) if not user.name.isdigit() else os.setgroups([])
-    os.setgid(user.gid)
-    os.setuid(user.uid)
-    try:
-        os.environ["HOME"] = pwd.getpwuid(user.uid).pw_dir
-    except KeyError:
-        pass  # a user without an entry has no home
+    privileges.become(user.uid, user.gid)

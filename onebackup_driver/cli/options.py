@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 from typing import Optional
 
-from onebackup_driver import configuration, errors, frontend, logs, paths
+from onebackup_driver import configuration, errors, frontend, logs, paths, privileges
 from onebackup_driver.context import Context
 
 
@@ -41,4 +41,5 @@ def context(verbose: bool, log_file: Optional[str] = None) -> Context:
     except OSError as error:
         raise errors.UsageError(f"cannot write the log file {log_file}: {error.strerror}") from error
     front_end = frontend.connect(where, site.timeouts.call_s, site.timeouts.patience_s)
+    privileges.drop_to_owner_of(where.state)
     return Context(front_end, site, where, log)
