@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from pathlib import Path
 from typing import Any, Optional
 
@@ -71,4 +72,12 @@ def listed(site: Site, vm_id: Optional[int] = None) -> list[dict[str, Any]]:
 def undone(site: Site, before: dict[str, set[Any]], vm_id: int, state: tuple[int, int] = machines.RUNNING) -> None:
     """The VM is in its state and everything else as it was before the run."""
     assert site.vm_state(vm_id) == state
-    assert site.everything() == before
+    as_expected(site, before)
+
+
+def as_expected(site: Site, expected: dict[str, set[Any]]) -> None:
+    """All objects and files are these; the front-end deletes the files of objects a little later."""
+    deadline = time.monotonic() + 10
+    while site.everything() != expected and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert site.everything() == expected

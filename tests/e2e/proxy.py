@@ -133,8 +133,8 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         parameters, method = xmlrpc.client.loads(body)
-        name = str(method)
-        call = f"{name} {parameters[1]}" if name == "one.vm.action" else name
+        assert isinstance(method, str)
+        call = f"{method} {parameters[1]}" if method == "one.vm.action" else method
         self.server.proxy.note(call)
         try:
             status, answer = self._carried_out(call, parameters, body)

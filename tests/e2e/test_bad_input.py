@@ -216,7 +216,6 @@ def test_marketplaces_that_cannot_be_used(site: Site, proxy: Proxy) -> None:
     assert f"marketplace {site.market}" in line and "allowed_marketplaces" in line
 
 
-@pytest.mark.both_versions
 def test_a_vm_with_no_disk_and_one_with_only_a_volatile_one(site: Site, proxy: Proxy) -> None:
     for more in ("", 'DISK=[TYPE="fs",SIZE="1",FORMAT="raw"]'):
         vm_id = machines.machine(site, (), more=more)
@@ -228,7 +227,7 @@ def test_a_vm_with_64_disks(site: Site) -> None:
     vm_id = machines.machine(site, [Disk()] * 64, machines.POWEROFF)
     apps = checks.backed_up(site, vm_id)
     assert len(apps) == 65
-    new_id = checks.restored(site.onebackup("restore", vm_id, "-d", "default"))
+    new_id = checks.restored(site.onebackup("restore", vm_id, "-d", "default", "--no-start"))
     assert len(site.info("vm", new_id).findall("TEMPLATE/DISK")) == 64
 
 
@@ -242,7 +241,6 @@ def test_a_locked_vm(site: Site, proxy: Proxy) -> None:
 # -- names and attributes
 
 
-@pytest.mark.both_versions
 def test_every_attribute_a_user_can_type_survives(site: Site) -> None:
     """User attributes, keys of BACKUP and of CONTEXT; written as XML, which can say everything but `]]>` as it is."""
     values = {f"A_{name.upper()}": value.replace("]]>", "]] >") for name, value in AWKWARD.items()}
@@ -263,14 +261,20 @@ def test_every_attribute_a_user_can_type_survives(site: Site) -> None:
             assert site.user_template(number, f"BACKUP/{name}") == value, name
 
 
-@pytest.mark.parametrize("name", AWKWARD)
-def test_every_name_the_front_end_allows(site: Site, name: str) -> None:
-    vm_id = machines.machine(site, state=machines.POWEROFF)
-    try:
-        site.call("one.vm.rename", vm_id, AWKWARD[name])
-    except Refused:
-        pytest.skip("the front-end refuses this name")
-    checks.backed_up(site, vm_id)
+def test_every_name_the_front_end_allows(site: Site) -> None:
+    vm_id, allowed = machines.machine(site, state=machines.POWEROFF), 0
+    for name in AWKWARD:
+        try:
+            site.call("one.vm.rename", vm_id, AWKWARD[name])
+        except Refused:
+            continue
+        named_backup(site, vm_id, name)
+        allowed += 1
+    assert allowed >= 4
+
+
+def named_backup(site: Site, vm_id: int, name: str) -> None:
+    checks.backed_up(site, vm_id, "--force")
     assert checks.listed(site, vm_id)[0]["vm_name"] == " ".join(AWKWARD[name].split())
     new_id = checks.restored(site.onebackup("restore", vm_id, "-d", "default", "--no-start"))
     assert site.info("vm", new_id).findtext("NAME") == AWKWARD[name].replace("\n", "_"), "no control characters"

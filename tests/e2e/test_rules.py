@@ -94,7 +94,7 @@ def test_every_wait_of_a_restore_has_a_deadline(site: Site, timeout: str, slow: 
     site.front_end.control("slow", what=slow, seconds=1.2)
     failed = site.onebackup("restore", vm_id, "-d", "default", "--logger", site.folder / "log")
     assert failed.code == 1 and words in failed.error_line, failed
-    assert site.everything() == before
+    checks.as_expected(site, before)
 
 
 def test_a_front_end_that_hangs_is_given_up_on(site: Site) -> None:

@@ -20,7 +20,6 @@ ON_KVM = 'SCHED_REQUIREMENTS="HYPERVISOR=kvm"'
 LIVE_DISKS = (Disk(6, "qcow2", random=True), Disk(5, "qcow2", random=True))
 
 
-@pytest.mark.both_versions
 @pytest.mark.parametrize("state", AT_REST)
 def test_a_vm_at_rest_is_saved_as_it_lies(site: Site, proxy: Proxy, state: str) -> None:
     vm_id = machines.machine(site, (Disk(2, random=True), Disk(1)), AT_REST[state])
@@ -84,7 +83,6 @@ def test_unknown_is_refused(own_site: Site) -> None:
     assert own_site.vm_state(vm_id) == (3, 16) and own_site.apps() == []
 
 
-@pytest.mark.both_versions
 def test_suspend_keeps_the_guests_memory(site: Site, proxy: Proxy) -> None:
     vm_id = machines.machine(site, machines.GUEST_DISKS, guest=True, backup='FREQUENCY_SECONDS="86400",MODE="SUSPEND"')
     place = machines.disk_path(site, vm_id, 0).parent
@@ -127,7 +125,6 @@ def test_live_of_one_disk_is_of_one_moment(site: Site) -> None:
     assert checks.listed(site, vm_id)[0]["consistency"] == "CRASH"
 
 
-@pytest.mark.both_versions
 def test_live_is_refused_on_another_host_before_anything_is_touched(site: Site, proxy: Proxy) -> None:
     vm_id = machines.machine(site, more='SCHED_REQUIREMENTS="ID=0"')
     before = site.everything()
@@ -146,7 +143,6 @@ def test_live_poweroff_falls_back_and_says_why(site: Site) -> None:
     assert checks.listed(site, vm_id)[0]["mode"] == "POWEROFF"
 
 
-@pytest.mark.both_versions
 def test_live_that_the_host_refuses_at_the_disk(site: Site) -> None:
     """disksaveas of a RUNNING VM says yes and the driver says no later (opennebula.md section 10)."""
     machines.kvm_host(site)

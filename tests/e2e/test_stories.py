@@ -42,7 +42,6 @@ def test_a_running_vm_is_backed_up_terminated_and_restored(site: Site) -> None:
     machines.await_guest(site, new_id, counter + 1)
 
 
-@pytest.mark.both_versions
 def test_the_log_has_the_stock_lines_in_the_stock_order(site: Site) -> None:
     vm_id = machines.machine(site, TWO_DISKS)
     out = checks.good(site.onebackup("backup", vm_id, "-v")).out
@@ -111,7 +110,6 @@ def test_a_oneshot_of_a_vm_without_backup(site: Site) -> None:
     assert site.info("vm", vm_id).find("USER_TEMPLATE/ONEBACKUP") is None
 
 
-@pytest.mark.both_versions
 def test_a_dry_run_says_what_would_be_done_and_only_reads(site: Site, proxy: Proxy) -> None:
     vm_id = machines.machine(site, TWO_DISKS, more='DISK=[TYPE="fs",SIZE="1",FORMAT="raw"]')
     before = site.everything()
