@@ -32,10 +32,12 @@ def of_pool(
     now: int,
     requests: Optional[Mapping[int, str]] = None,
     marketplaces: Optional[Mapping[int, Marketplace]] = None,
+    busy: frozenset[int] = frozenset(),
 ) -> Plan:
-    """Read the pool and decide. `requests`: VM id -> why, of the requests in the queue."""
+    """Read the pool and decide. `requests`: VM id -> why, of the requests in the queue. `busy`: VMs that are being
+    backed up."""
     found = pool.read(front_end)
-    around = Circumstances(site, now, failures, requests or {}, marketplaces)
+    around = Circumstances(site, now, failures, requests or {}, marketplaces, busy)
     return Plan(schedule.plan(found.machines, around), found.machines, found.total)
 
 

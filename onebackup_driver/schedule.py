@@ -44,13 +44,14 @@ class Decision:
 @dataclass(frozen=True)
 class Circumstances:
     """What a decision depends on besides the VM. `requests`: VM id -> why, of those that wait in
-    the queue: the worker carries them out. `marketplaces` None: not looked at."""
+    the queue: the worker carries them out. `marketplaces` None: not looked at. `busy`: VMs that are being backed up."""
 
     site: Configuration
     now: int
     failures: Mapping[int, Failure]
     requests: Mapping[int, str]
     marketplaces: Optional[Mapping[int, Marketplace]] = None
+    busy: frozenset[int] = frozenset()
 
 
 def decide(machine: PoolVm, around: Circumstances) -> Decision:
@@ -61,6 +62,8 @@ def decide(machine: PoolVm, around: Circumstances) -> Decision:
     except errors.Refused as error:
         return _held_back(machine, around, Decision(machine, BAD, str(error)))
     due = _due(machine, rules, around)
+    if machine.vm_id in around.busy:
+        return replace(due, verdict=EXCLUDED, reason="a backup of it is running")
     if machine.vm_id in around.requests:
         return replace(due, verdict=REQUESTED, reason=f"requested: {around.requests[machine.vm_id]}")
     obstacle = _state_obstacle(machine) if due.runs else ""

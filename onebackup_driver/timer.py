@@ -85,6 +85,7 @@ def plan(context: Context) -> Plan:
         clock.now(),
         requests,
         planner.marketplaces(context.front_end),
+        frozenset(item.vm_id for item in progress.running(context.where.progress)),
     )
 
 

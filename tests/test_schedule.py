@@ -89,6 +89,11 @@ def test_a_request_is_left_to_the_worker() -> None:
     assert decision.verdict == schedule.REQUESTED and not decision.runs
 
 
+def test_a_vm_that_is_being_backed_up_is_passed_over() -> None:
+    decision = schedule.decide(vm(), around(busy=frozenset([1])))
+    assert (decision.verdict, decision.reason) == (schedule.EXCLUDED, "a backup of it is running")
+
+
 def test_a_failed_vm_waits_and_a_changed_section_does_not() -> None:
     machine = vm()
     failure = Failure(2, NOW - 60, "the host is down", retry.section_key(machine.backup))

@@ -9,6 +9,7 @@ import pty
 import signal
 import subprocess
 import sys
+import threading
 import time
 import xmlrpc.client
 from collections.abc import Iterator
@@ -154,17 +155,29 @@ def test_limits_hold_while_the_backups_run(site: Site) -> None:
     assert any("Adding and saving regular disk" in line for line in steps)
 
 
-def test_a_run_that_still_goes_on_is_left_alone_and_shows_in_status(site: Site) -> None:
-    vm_id = machine(site)
-    site.front_end.control("slow", what="saveas", seconds=2)
+class _Held:
+    """The first disksaveas does not get through until `go`."""
+
+    def __init__(self, proxy: Proxy) -> None:
+        self.reached, self.go = threading.Event(), threading.Event()
+        proxy.at("one.vm.disksaveas", self._hold)
+
+    def _hold(self) -> None:
+        self.reached.set()
+        assert self.go.wait(50)
+
+
+def test_a_run_that_still_goes_on_is_left_alone_and_shows_in_status(site: Site, proxy: Proxy) -> None:
+    vm_id, held = machine(site), _Held(proxy)
     run = site.begin("run")
-    wait("the backup", lambda: site.user_template(vm_id, "ONEBACKUP/STATE") == "RUNNING")
+    assert held.reached.wait(30)
     second = site.onebackup("run")
     assert second.code == 0 and second.err == ""
     assert len(second.out.splitlines()) == 1 and "onebackup run is under way by pid" in second.out
     (running,) = status(site)["running"]
     assert running["vm_id"] == vm_id and running["step"] and running["size_mb"] == 1
     assert f"VM {vm_id} (" in site.onebackup("status").out
+    held.go.set()
     assert run.end().code == 0
     assert status(site)["running"] == []
 
@@ -185,17 +198,17 @@ def test_sigterm_is_passed_on_and_every_backup_is_undone(site: Site) -> None:
     assert site.everything() == before
 
 
-def test_backups_outlive_a_run_that_is_killed_and_the_next_run_counts_them(site: Site) -> None:
+def test_backups_outlive_a_run_that_is_killed_and_the_next_run_counts_them(site: Site, proxy: Proxy) -> None:
     site.configure(limits={"total": 1})
-    first, second = sorted([machine(site), machine(site)])
-    site.front_end.control("slow", what="saveas", seconds=2)
+    held, (first, second) = _Held(proxy), sorted([machine(site), machine(site)])
     run = site.begin("run")
-    wait("the first backup", lambda: site.vm_state(first) == (3, 27))
+    assert held.reached.wait(30)
     run.process.kill()
     run.process.communicate()
     next_run = site.onebackup("run", "-v")
     assert next_run.code == 0
     assert "0 done, 1 skipped, 0 failed" in next_run.out and f"skipped: VM {second} (" in next_run.out, next_run.out
+    held.go.set()
     wait("the first backup to end", lambda: backed_up(site, first))
     assert not backed_up(site, second) and site.vm_state(first) == RUNNING
     wait("its process to end", lambda: not site.journals())
