@@ -45,6 +45,21 @@ class Retry:
 
 
 @dataclass(frozen=True)
+class Gateway:
+    """Where `onebackup gateway` listens, and what it puts up with. `url`: what SOURCE begins with, when clients come
+    by another way than address and port say."""
+
+    address: str = "127.0.0.1"
+    port: int = 2690
+    url: str = ""
+    connections: int = 64
+    stall_s: int = 60
+    tls_certificate: str = ""
+    tls_key: str = ""
+    token_file: str = ""
+
+
+@dataclass(frozen=True)
 class Configuration:
     """The site's rules (see etc/onebackup.yaml for what each means)."""
 
@@ -67,6 +82,7 @@ class Configuration:
     opportunistic_fraction: float = 0.25
     terminated_vms: str = "keep"
     native_backup_calls: str = "due"
+    gateway: Gateway = field(default_factory=Gateway)
 
 
 def terminated_rule(text: str) -> Optional[float]:

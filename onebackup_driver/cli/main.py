@@ -40,7 +40,19 @@ def _guarded(argv: list[str]) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """The whole command line (the shell completion is made from it)."""
-    from onebackup_driver.cli import backup, doctor, list, plan, recover, restore, run, status, work
+    from onebackup_driver.cli import (
+        backup,
+        doctor,
+        gateway,
+        list,
+        plan,
+        recover,
+        repository,
+        restore,
+        run,
+        status,
+        work,
+    )
 
     parser = argparse.ArgumentParser(
         prog="onebackup",
@@ -50,7 +62,7 @@ def parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"onebackup {onebackup_driver.__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (backup, restore, list, run, plan, status, recover, doctor, work):
+    for command in (backup, restore, list, run, plan, status, recover, doctor, repository, gateway, work):
         command.register(commands)
     return parser
 

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the gateway has open: repositories, and the files of the restore points asked for last. For all threads."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from typing import NamedTuple
+
+from onebackup_driver import errors, paths, repositories
+from onebackup_driver.gateway.content import Content, Disk, Readers
+
+#: The layout of a fragmented disk takes some MiB.
+_CONTENTS = 8
+_REPOSITORIES = 8
+
+
+class Unknown(errors.Refused):
+    """Nothing is served under this path."""
+
+
+class _Opened(NamedTuple):
+    settings: repositories.Settings
+    readers: Readers
+
+
+class Points:
+    """Finds the file of a restore point."""
+
+    def __init__(self, where: paths.Paths):
+        self._where = where
+        self._lock = threading.Lock()
+        self._opened: OrderedDict[str, _Opened] = OrderedDict()
+        self._contents: OrderedDict[tuple[str, str, str], Content] = OrderedDict()
+
+    def content(self, repository_id: str, name: str, kind: str) -> Content:
+        """The file. Raises Unknown, Missing when the restore point was deleted, Damaged, StoreFailed."""
+        readers = self._readers(repository_id)
+        made = readers.repository.load(name)
+        key = (repository_id, name, kind)
+        with self._lock:
+            if key in self._contents:
+                self._contents.move_to_end(key)
+                return self._contents[key]
+        content = Content(Disk(readers, name, readers.repository.cells(name), made.size_bytes), kind)
+        with self._lock:
+            self._contents[key] = content
+            while len(self._contents) > _CONTENTS:
+                self._contents.popitem(last=False)
+        return content
+
+    def _readers(self, repository_id: str) -> Readers:
+        settings = repositories.known(self._where, repository_id)
+        if settings is None:
+            raise Unknown("no such repository")
+        with self._lock:
+            opened = self._opened.get(repository_id)
+            if opened is not None and opened.settings == settings:
+                self._opened.move_to_end(repository_id)
+                return opened.readers
+        made = repositories.open(settings, self._where)
+        if repositories.identity(made) != repository_id:
+            raise Unknown("another repository is there now")
+        with self._lock:
+            self._opened[repository_id] = _Opened(settings, Readers(made))
+            self._contents.clear()
+            while len(self._opened) > _REPOSITORIES:
+                self._opened.popitem(last=False)
+            return self._opened[repository_id].readers

@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The HTTP server of the gateway: GET, HEAD and one Range, nothing else.
+
+aiohttp: a download costs no thread while its client is slow, each write is waited for, and a transfer that breaks off
+is a closed connection before Content-Length is reached: no client takes it for a complete one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Optional, TypeVar
+
+from aiohttp import web
+
+from onebackup_driver import errors, paths, served
+from onebackup_driver.gateway.content import Content, Job
+from onebackup_driver.gateway.points import Points, Unknown
+from onebackup_driver.repository import problems
+from onebackup_driver.site_rules import Gateway
+
+_log = logging.getLogger(__name__)
+#: Threads that read at once, for all clients together; each needs three to four cells of memory.
+_THREADS = 6
+#: Jobs that are read ahead for all clients together; each download has one at least.
+_AHEAD = 12
+_WRITE_BYTES = 512 * 1024
+_IDLE_S = 15.0
+_GREETING = "onebackup gateway\n"
+Result = TypeVar("Result")
+
+
+class Server:
+    """Serves what `points` knows, by the site's rules."""
+
+    def __init__(self, rules: Gateway, where: paths.Paths):
+        self._rules, self._points = rules, Points(where)
+        self._pool = ThreadPoolExecutor(_THREADS, "gateway")
+        self._prefix = served.prefix(rules)
+        self._active = 0
+
+    def application(self) -> web.Application:
+        made = web.Application()
+        made.router.add_get(f"{self._prefix}/", self._greet)
+        made.router.add_get(self._prefix + "/{repository}/{name}/{file}", self._serve)
+        return made
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    async def _greet(self, request: web.Request) -> web.StreamResponse:
+        return web.Response(text=_GREETING)
+
+    async def _serve(self, request: web.Request) -> web.StreamResponse:
+        if self._active >= self._rules.connections:
+            return _refusal(503, "too many downloads at once", {"Retry-After": "5"})
+        self._active += 1
+        try:
+            return await self._answer(request)
+        finally:
+            self._active -= 1
+
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
+        found = served.parse(request.path[len(self._prefix) :])
+        if found is None:
+            return _refusal(404, "not found")
+        try:
+            content = await self._in_thread(partial(self._points.content, *found))
+        except (Unknown, problems.Missing):
+            return _refusal(404, "not found")
+        except (errors.Error, OSError) as error:
+            _log.error("%s: %s", found[1], error)
+            return _refusal(503, "the repository cannot be read now", {"Retry-After": "5"})
+        return await self._respond(request, content, f'"{found[1]}.{found[2]}"')
+
+    async def _respond(self, request: web.Request, content: Content, tag: str) -> web.StreamResponse:
+        size = content.size_bytes
+        headers = {
+            "Accept-Ranges": "bytes", "ETag": tag, "Content-Type": "application/octet-stream", "Server": "onebackup"
+        }  # fmt: skip
+        part = _range(request, size, tag)
+        if part is None:
+            return _refusal(416, "no such range", {"Content-Range": f"bytes */{size}"})
+        begin, end, status = part
+        if status == 206:
+            headers["Content-Range"] = f"bytes {begin}-{end - 1}/{size}"
+        response = web.StreamResponse(status=status, headers=headers)
+        response.content_length = end - begin
+        await response.prepare(request)
+        if request.method == "HEAD":
+            return response
+        try:
+            await self._send(response, content, begin, end)
+        except (ConnectionError, asyncio.CancelledError):
+            raise  # the client went away
+        except Exception as error:
+            _log.error("%s broke off: %s", content.disk.name, str(error) or type(error).__name__)
+            if request.transport is not None:
+                request.transport.abort()
+            raise ConnectionAbortedError from error
+        return response
+
+    async def _send(self, response: web.StreamResponse, content: Content, begin: int, end: int) -> None:
+        async for data in self._data(content, begin, end):
+            view = memoryview(data)
+            for start in range(0, len(view), _WRITE_BYTES):
+                # waits until the client has taken nearly all of it
+                await asyncio.wait_for(response.write(view[start : start + _WRITE_BYTES]), self._rules.stall_s)
+        await asyncio.wait_for(response.write_eof(), self._rules.stall_s)
+
+    async def _data(self, content: Content, begin: int, end: int) -> AsyncIterator[bytes]:
+        """The bytes of a file in order, read a little ahead."""
+        jobs = content.jobs(begin, end)
+        waiting: deque[asyncio.Future[bytes]] = deque()
+        try:
+            while True:
+                self._read_ahead(content, jobs, waiting)
+                if not waiting:
+                    return
+                yield await waiting.popleft()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+    def _read_ahead(self, content: Content, jobs: Iterator[Job], waiting: deque[asyncio.Future[bytes]]) -> None:
+        while len(waiting) < max(1, _AHEAD // max(1, self._active)):
+            job = next(jobs, None)
+            if job is None:
+                return
+            waiting.append(self._in_thread(partial(content.carry_out, job)))
+
+    def _in_thread(self, work: Callable[[], Result]) -> asyncio.Future[Result]:
+        return asyncio.get_running_loop().run_in_executor(self._pool, work)
+
+
+def _refusal(status: int, text: str, headers: Optional[dict[str, str]] = None) -> web.Response:
+    return web.Response(status=status, text=f"{text}\n", headers=headers)
+
+
+def _range(request: web.Request, size: int, tag: str) -> Optional[tuple[int, int, int]]:
+    """Begin, end and status of what is asked for; None for a range that is not there. What is no single range of bytes
+    means everything (RFC 9110, 14.2), as does one of another file (If-Range)."""
+    everything = (0, size, 200)
+    if request.headers.get("If-Range", tag) != tag:
+        return everything
+    try:
+        wanted = request.http_range
+    except ValueError:
+        return everything
+    if wanted.start is None and wanted.stop is None:
+        return everything
+    if wanted.start is not None and wanted.start < 0:  # the last bytes
+        return (max(0, size + wanted.start), size, 206) if size else None
+    begin, end = wanted.start or 0, size if wanted.stop is None else min(wanted.stop, size)
+    return (begin, end, 206) if begin < end else None
+
+
+async def run(rules: Gateway, where: paths.Paths, ready: Callable[[str], None]) -> None:
+    """Serve until cancelled; `ready` is called with the URL once connections are taken. Raises UsageError, OSError."""
+    served.check(rules)
+    server = Server(rules, where)
+    runner = web.AppRunner(
+        server.application(), access_log=_log if _log.isEnabledFor(logging.INFO) else None, keepalive_timeout=_IDLE_S,
+        handler_cancellation=True, shutdown_timeout=2.0,
+    )  # fmt: skip
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, rules.address, rules.port, ssl_context=_tls(rules))
+        await site.start()
+        host, port = runner.addresses[0][:2]
+        scheme = "https" if rules.tls_certificate else "http"
+        ready(f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}")
+        await asyncio.Event().wait()
+    finally:
+        await runner.cleanup()
+        server.close()
+
+
+def _tls(rules: Gateway) -> Optional[ssl.SSLContext]:
+    if not rules.tls_certificate:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        context.load_cert_chain(rules.tls_certificate, rules.tls_key or None)
+    except (OSError, ssl.SSLError) as error:
+        raise errors.UsageError(f"the gateway's certificate cannot be used: {error}") from error
+    return context

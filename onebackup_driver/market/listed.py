@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every restore point as an app template, for a front-end that has lost its database, or another zone.
+
+oned drops apps that are not listed (opennebula.md 2.2): all are listed or none, and none while an import is under way
+whose app could not be listed yet.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from onebackup_driver import files, manifest, paths, repositories, served, template_text, xml_values
+from onebackup_driver.market import payload
+from onebackup_driver.repository.format.manifest import Manifest
+from onebackup_driver.repository.repository import Repository
+from onebackup_driver.site_rules import Gateway
+from onebackup_driver.xml_values import Attribute
+
+_FIELDS = ("NAME", "VERSION", "DESCRIPTION", "APPTEMPLATE64")
+#: Attributes that belong to one front-end, or that oned would take for its own.
+_LEFT_OUT = {*_FIELDS, "TYPE", "ERROR", "SOURCE", "MD5", "SIZE", "FORMAT", "ORIGIN_ID", "REGTIME", "MARKETPLACE_ID"}
+
+
+def attributes(request: payload.Request) -> list[Attribute]:
+    """What makes up an app again, but for where and what its disk is."""
+    element = request.app_element
+    fields: list[Attribute] = [(name, xml_values.text(element, name)) for name in _FIELDS]
+    others = xml_values.attributes(element.find("TEMPLATE"))
+    return fields + [("TYPE", "IMAGE")] + [item for item in others if item[0] not in _LEFT_OUT]
+
+
+@contextmanager
+def under_way(where: paths.Paths, opened: Repository) -> Iterator[None]:
+    """An import holds this as long as its app cannot be listed. It keeps nobody out but `lines`."""
+    descriptor = _open_lock(where, opened)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def lines(where: paths.Paths, opened: Repository, gateway: Gateway) -> list[str]:
+    """The values of all APP lines; none when an import is under way. Raises Damaged, StoreFailed: then none either."""
+    if _is_import_under_way(where, opened):
+        return []
+    made = list(opened.manifests())
+    disks = [item for item in made if item.facts.get("kind") == served.DISK]
+    runs = [_run(item) for item in disks]
+    templates = [_disk(opened, item, gateway) for item in disks]
+    templates += [_vm(item) for item in made if item.facts.get("kind") == served.VM and is_whole(item, runs)]
+    return [manifest.encode(template_text.render(template)) for template in templates]
+
+
+def is_whole(made: Manifest, runs: list[str]) -> bool:
+    """Whether all disks of a VM's restore point are there; `runs`: the run of each disk."""
+    return runs.count(made.facts["run"]) >= int(made.facts["disks"]) > 0
+
+
+def runs_of_disks(made: list[Manifest]) -> list[str]:
+    """The run of each disk among these."""
+    return [_run(item) for item in made if item.facts.get("kind") == served.DISK]
+
+
+def _run(made: Manifest) -> str:
+    tags: Any = dict(map(tuple, made.facts["app"])).get("ONEBACKUP", {})
+    return str(tags.get("RUN", "")) if isinstance(tags, dict) else ""
+
+
+def _disk(opened: Repository, made: Manifest, gateway: Gateway) -> list[Attribute]:
+    found = served.attributes(opened, made, gateway)
+    return [*_kept(made), ("ORIGIN_ID", "-1"), *found.items(), ("REGTIME", str(made.created))]
+
+
+def _vm(made: Manifest) -> list[Attribute]:
+    return [*_kept(made), ("SIZE", "0"), ("MD5", ""), ("SOURCE", ""), ("FORMAT", ""), ("REGTIME", str(made.created))]
+
+
+def _kept(made: Manifest) -> list[Attribute]:
+    return [(str(name), value) for name, value in made.facts["app"]]
+
+
+def _is_import_under_way(where: paths.Paths, opened: Repository) -> bool:
+    descriptor = _open_lock(where, opened)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def _open_lock(where: paths.Paths, opened: Repository) -> int:
+    path = Path(where.locks) / f"repository-{repositories.identity(opened)}"
+    files.make_private_directory(path.parent)
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The door of the marketplace driver. What oned reads (opennebula.md 2.2): the answer on stdout and exit code 0, or
+nothing on stdout, another exit code, and one line on stderr with the reason, without a prefix of a log level."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+
+from onebackup_driver import configuration, errors, paths, signals
+from onebackup_driver.market import payload
+from onebackup_driver.market.site import Site
+
+_ACTIONS = {"import": "importing", "delete": "deleting", "monitor": "monitoring"}
+
+
+def run(action: str) -> None:
+    """Carry out the action that this process was started for, and exit."""
+    sys.exit(_guarded(action))
+
+
+def _guarded(action: str) -> int:
+    try:
+        signals.install()
+        answer = importlib.import_module(f"onebackup_driver.market.{_ACTIONS[action]}").answer(_site(), _request())
+        sys.stdout.write(answer)
+        sys.stdout.flush()
+        return errors.EXIT_DONE
+    except errors.Error as error:
+        return _failed(str(error), error.exit_code)
+    except errors.Terminated as error:
+        return _failed(f"{error}: nothing was stored", 128 + error.signal_number)
+    except OSError as error:
+        return _failed(str(error), errors.EXIT_FAILED)
+    except Exception as error:
+        return _failed(f"a bug in onebackup: {error!r}; {_kept(action)}", errors.EXIT_BUG)
+
+
+def _request() -> payload.Request:
+    return payload.read(sys.argv[1:])
+
+
+def _site() -> Site:
+    where = paths.find()
+    rules = configuration.load(where.configuration)
+    if rules.state_directory:
+        where = paths.with_state(where, rules.state_directory)
+    return Site(rules, where, os.path.abspath(sys.argv[0]))
+
+
+def _failed(reason: str, code: int) -> int:
+    # 7.0 and later leave out lines that begin like those of a log (ERROR: and the like).
+    print(f"onebackup: {' '.join(reason.split())}", file=sys.stderr)
+    return code
+
+
+def _kept(action: str) -> str:
+    import traceback
+
+    try:
+        where = paths.find().log
+        with open(where, "a", encoding="utf-8") as stream:
+            stream.write(f"market driver {action}:\n{traceback.format_exc()}")
+        return f"the traceback is in {where}"
+    except (OSError, errors.Error):
+        return "the traceback could not be written"

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An image becomes a restore point of a disk, once all of it was read back from the repository."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from onebackup_driver import commands, errors, files, paths
+from onebackup_driver.gateway import checksum
+from onebackup_driver.gateway.content import Content, Disk, Readers
+from onebackup_driver.repository import problems, source
+from onebackup_driver.repository.format.manifest import Manifest
+from onebackup_driver.repository.repository import Loaded, Repository
+from onebackup_driver.repository.saving import Saved
+
+_INFORMATION_TIMEOUT_S = 600.0
+
+
+@dataclass(frozen=True)
+class Image:
+    """A local image. `folder`: its own and those of its backing files must lie in it."""
+
+    path: Path
+    format: str
+    folder: Path
+
+    @property
+    def served_as(self) -> str:
+        """The format in which the gateway serves it: raw stays raw."""
+        return "raw" if self.format == "raw" else "qcow2"
+
+
+def store(opened: Repository, image: Image, parent: str, facts: dict[str, Any], where: paths.Paths) -> Manifest:
+    """Save an image; `format` and `md5` of what the gateway will serve are added to the facts.
+
+    Raises SourceChanged, Refused, StoreFailed, Damaged and CommandFailed; then there is no restore point.
+    """
+    _check_layers(image)
+    temporary = where.state / "tmp"
+    files.make_private_directory(temporary)
+    proving = _Proving(opened, image.served_as)
+    with source.open_image(image.path, image.format, temporary) as disk:
+        return proving.save(disk, disk.size_bytes, parent or None, facts)
+
+
+class _Proving(Repository):
+    """A repository whose manifests are published only after what they name was read back, every byte of it."""
+
+    def __init__(self, opened: Repository, kind: str):
+        super().__init__(opened.store, opened.header, opened.vault)
+        self._kind = kind
+
+    def _publish(
+        self, saved: Saved, size_bytes: int, parent: str, facts: dict[str, Any], began: float
+    ) -> Manifest:
+        disk = Disk(Readers(self), "new", Loaded(saved.cells, saved.entries), size_bytes)
+        found = checksum.md5(Content(disk, self._kind))
+        return super()._publish(saved, size_bytes, parent, {**facts, "format": self._kind, "md5": found}, began)
+
+
+def _check_layers(image: Image) -> None:
+    """Refuse an image whose header makes other files of this machine a part of it: its owner may have written that
+    header, and would find those files in the restored disk. Raises Refused, SourceChanged."""
+    if image.format == "raw":
+        return
+    words = ("info", "--output=json", "--backing-chain", "-f", image.format, "--", str(image.path))
+    done = commands.run(["qemu-img", *words], _INFORMATION_TIMEOUT_S)
+    if done.code != 0:
+        raise problems.SourceChanged(f"{image.path} is no {image.format} image: {done.last_words}")
+    for layer in json.loads(done.output):
+        named = Path(layer["filename"])
+        data = layer.get("format-specific", {}).get("data", {})
+        if named != image.path and image.folder.resolve() not in named.resolve().parents:
+            raise errors.Refused(f"{image.path} has a part outside {image.folder}: {named}")
+        if data.get("data-file"):
+            raise errors.Refused(f"{image.path} keeps its data in another file: {data['data-file']}")
