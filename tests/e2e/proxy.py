@@ -133,8 +133,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         parameters, method = xmlrpc.client.loads(body)
-        assert isinstance(method, str)
-        call = f"{method} {parameters[1]}" if method == "one.vm.action" else method
+        call = " ".join([str(method), *map(str, parameters[1:2] if method == "one.vm.action" else ())])
         self.server.proxy.note(call)
         try:
             status, answer = self._carried_out(call, parameters, body)

@@ -246,6 +246,23 @@ def test_b14_apps_that_a_user_made_up_are_not_restore_points(site: Site) -> None
     assert forged in site.apps()
 
 
+def test_b14_an_owner_of_a_restore_point_cannot_have_other_apps_deleted(site: Site) -> None:
+    """Where restore points belong to the VM's owner (app_owner: vm_owner), he can write into them."""
+    vm_id, victim, uid = machines.machine(site), machines.machine(site), machines.user(site)
+    others = checks.backed_up(site, victim)
+    site.call("one.vm.chown", vm_id, uid, -1)
+    site.configure(app_owner="vm_owner")
+    apps = checks.backed_up(site, vm_id)
+    assert {site.info("marketapp", number).findtext("UID") for number in apps} == {str(uid)}
+    forged = {**checks.tags(site, apps[-1]), "RUN": checks.tags(site, others[-1])["RUN"]}
+    values = ",".join(f'{key}="{value}"' for key, value in forged.items())
+    site.call("one.marketapp.update", apps[-1],
+              f'ONEBACKUP=[{values}]\nONEBACKUP_DISK=[DISK_ID="0",APP_ID="{others[0]}"]', 1)  # fmt: skip
+    checks.backed_up(site, vm_id, "--force")
+    assert set(others) < set(site.apps())
+    assert [point["problems"] for point in checks.listed(site, victim)] == [[]]
+
+
 def test_b15_backup_without_marketplace_id(site: Site) -> None:
     vm_id = machines.machine(site)
     machines.backup_section(site, vm_id, 'FREQUENCY_SECONDS="86400"')
