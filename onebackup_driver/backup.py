@@ -82,7 +82,7 @@ def _carry_out(context: Context, plan: Plan) -> Outcome:
         point = finishing.completed(context, run_id, machine.uid)
         if point is None:
             raise errors.Failed(f"the restore point of VM {machine.vm_id} does not show in the marketplace")
-        book.note(complete=True)
+        book.note(complete=True, app_ids=point.app_ids)
         _give_to_owner(context, plan, point)
         finishing.finish(context, book, point)
     return Outcome(plan, point, saved.down_s)

@@ -24,6 +24,18 @@ def machine(context: Context, vm_id: int) -> vm.VirtualMachine:
         raise errors.Refused(f"there is no VM {vm_id} on this front-end; see: onevm list") from error
 
 
+def machine_or_none(context: Context, vm_id: int) -> Optional[vm.VirtualMachine]:
+    """The VM as it is now; None when there is none. oned also says so when its database fails for a moment, and a
+    terminated VM is still shown: so the pool is asked too. Raises FrontEndError when the two disagree."""
+    try:
+        return vm.parse(context.front_end.element("one.vm.info", vm_id))
+    except errors.NoSuchObject:
+        pool = context.front_end.element("one.vmpool.info", _ALL, vm_id, vm_id, -2)
+        if any(xml_values.number(item, "ID") == vm_id for item in pool):
+            raise
+        return None
+
+
 def image(context: Context, image_id: int) -> etree._Element:
     """One image. Raises NoSuchObject."""
     return context.front_end.element("one.image.info", image_id)

@@ -23,6 +23,7 @@ from onebackup_driver import (
     temporaries,
     units,
     verdict,
+    xml_values,
 )
 from onebackup_driver.catalogue import RestorePoint
 from onebackup_driver.context import Context
@@ -30,18 +31,24 @@ from onebackup_driver.journal import Journal
 from onebackup_driver.vm import VirtualMachine
 
 
-def finish(context: Context, journal: Journal, point: RestorePoint) -> None:
-    """Record, retain, clean up, and say OK last. Raises FrontEndError or Failed: recover then finishes."""
+def finish(context: Context, journal: Journal, point: RestorePoint, late: bool = False) -> None:
+    """Record, retain, clean up, and say OK last. Raises FrontEndError or Failed: recover then finishes.
+
+    `late`: there may be newer restore points of the VM by now, whose records must stay.
+    When half an older restore point could not be deleted, its apps stay in the journal for recover to try again.
+    """
     oneshot, keep = bool(journal.facts.get("oneshot")), bool(journal.facts.get("keep_backup"))
-    machine = _still_there(context, journal.vm_id)
-    next_time = _record(context, machine, point) if machine is not None and not oneshot else ""
+    outcome, machine = "done", _still_there(context, journal.vm_id)
+    tells = machine is not None and not oneshot and not (late and _has_newer(context, machine, point))
+    next_time = _record(context, machine, point) if machine is not None and tells else ""
     context.log.info("Imported app ids: %s", ",".join(map(str, point.app_ids)))
     temporaries.remove(context, journal.run)
     if not oneshot:
         leftovers = _retain(context, journal, point, keep, machine.uid if machine is not None else -1)
-        if machine is not None:
+        if machine is not None and tells:
             _say_ok(context, journal, point, leftovers, next_time)
-    journal.close("done")
+        outcome = "attention" if journal.facts.get("deleting") else "done"
+    journal.close(outcome)
 
 
 def completed(context: Context, run: str, vm_uid: int = -1) -> Optional[RestorePoint]:
@@ -51,14 +58,17 @@ def completed(context: Context, run: str, vm_uid: int = -1) -> Optional[RestoreP
 
 
 def _still_there(context: Context, vm_id: int) -> Optional[VirtualMachine]:
-    try:
-        machine = cloud.machine(context, vm_id)
-    except errors.Refused:
-        machine = None
+    machine = cloud.machine_or_none(context, vm_id)
     if machine is None or machine.state.state == states.DONE:
         context.log.warning("VM %s was terminated meanwhile; its restore point is complete and kept", vm_id)
         return None
     return machine
+
+
+def _has_newer(context: Context, machine: VirtualMachine, point: RestorePoint) -> bool:
+    points = catalogue.build(cloud.apps(context), context.trusted_uids(machine.uid))
+    newer = [found for found in catalogue.of_vm(points, point.vm_id, point.vm_started) if not found.problems]
+    return any((found.time, found.backup_id) > (point.time, point.backup_id) and not found.kept for found in newer)
 
 
 def _record(context: Context, machine: VirtualMachine, point: RestorePoint) -> str:
@@ -76,8 +86,11 @@ def _record(context: Context, machine: VirtualMachine, point: RestorePoint) -> s
 
 def _retain(context: Context, journal: Journal, point: RestorePoint, keep: bool, vm_uid: int) -> list[str]:
     """Delete (or mark as kept) what the new restore point replaces; what could not be deleted, in words."""
-    _delete_rest(context, journal)
     points = catalogue.build(cloud.apps(context), context.trusted_uids(vm_uid))
+    if point.backup_id not in [found.backup_id for found in points if not found.problems]:
+        raise errors.Failed(
+            f"restore point {point.backup_id} was complete and is not any more; nothing older was deleted"
+        )
     problems: list[str] = []
     for old in retention.superseded(points, point):
         try:
@@ -85,26 +98,52 @@ def _retain(context: Context, journal: Journal, point: RestorePoint, keep: bool,
         except (errors.CallRefused, errors.Failed) as error:
             problems.append(f"restore point {old.backup_id} could not be {'marked' if keep else 'deleted'}: {error}")
             context.log.warning("%s", problems[-1])
-    return problems
+    return problems + delete_rest(context, journal, vm_uid)
 
 
 def _delete(context: Context, journal: Journal, old: RestorePoint) -> None:
     """The VMTEMPLATE app goes first: without it there is no restore point, and one that is locked is kept whole."""
-    app_ids = [old.backup_id, *(app.app_id for _, app in old.disks if app is not None)]
-    journal.note(deleting=app_ids)
-    for app_id in app_ids:
-        publish.delete_app(context, app_id)
-    journal.note(deleting=[])
+    apps = [old.vm_app, *(app for _, app in old.disks if app is not None)]
+    locked = [app.app_id for app in apps if xml_values.number(app.element, "LOCK/LOCKED", 0)]
+    if locked:
+        raise errors.Failed(f"app {locked[0]} is locked, so all of it is kept; see: onemarketapp unlock {locked[0]}")
+    before = journal.facts.get("deleting", [])
+    journal.note(deleting=[*before, *(app.app_id for app in apps)])
+    try:
+        publish.delete_app(context, old.backup_id)
+    except (errors.CallRefused, errors.Failed):
+        journal.note(deleting=before)
+        raise
+    for app in apps[1:]:
+        publish.delete_app(context, app.app_id)
 
 
-def _delete_rest(context: Context, journal: Journal) -> None:
-    """What a run that died was deleting: no catalogue shows image apps whose VMTEMPLATE app is gone."""
-    for app_id in journal.facts.get("deleting", []):
+def delete_rest(context: Context, journal: Journal, vm_uid: int) -> list[str]:
+    """See gone what was being deleted, also by a run that died, and try again what is not: no catalogue shows image
+    apps whose VMTEMPLATE app is gone. What stays, in words."""
+    if not journal.facts.get("deleting"):
+        return []
+    problems = []
+    for app_id in _half_deleted(context, journal, vm_uid):
         try:
-            publish.delete_app(context, int(app_id))
+            publish.delete_app(context, app_id)
         except (errors.CallRefused, errors.Failed) as error:
-            context.log.warning("App %s could not be deleted: %s", app_id, error)
-            return
+            problems.append(f"app {app_id} of an older restore point could not be deleted: {error}")
+            context.log.warning("%s", problems[-1])
+    journal.note(deleting=_half_deleted(context, journal, vm_uid))
+    return problems
+
+
+def _half_deleted(context: Context, journal: Journal, vm_uid: int) -> list[int]:
+    apps = cloud.apps(context)
+    whole = {
+        app_id
+        for point in catalogue.build(apps, context.trusted_uids(vm_uid))
+        for app_id in point.app_ids
+        if not point.problems
+    }
+    present = {app.app_id for app in apps} - whole
+    return [app_id for app_id in dict.fromkeys(map(int, journal.facts["deleting"])) if app_id in present]
 
 
 def _mark_kept(context: Context, old: RestorePoint) -> None:
@@ -125,4 +164,7 @@ def _say_ok(context: Context, journal: Journal, point: RestorePoint, leftovers: 
         message += "; its disks are of different moments"
     if leftovers:
         more["WARNING"] = "; ".join(leftovers)
-    status.tell(context, journal.vm_id, records.OK, message, **more)
+    try:
+        status.write(context, journal.vm_id, records.OK, message, **more)
+    except errors.NoSuchObject:
+        context.log.warning("VM %s is gone; its restore point is complete and kept", journal.vm_id)

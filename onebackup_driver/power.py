@@ -83,6 +83,10 @@ def start(context: Context, vm_id: int, rest: states.VmState) -> None:
     watch.wait(context.timeouts.power_on_s, f"VM {vm_id} did not start")
 
 
+class _Gone(Exception):
+    """There is no such VM any more."""
+
+
 class _Watch:
     """Watches one VM go from `old` to `new`; every other end is a named failure."""
 
@@ -125,7 +129,12 @@ def _settled(context: Context, vm_id: int) -> Optional[VirtualMachine]:
     """The VM once nothing of ours is under way on it any more; None when it is gone."""
 
     def look() -> Optional[VirtualMachine]:
-        machine = cloud.machine(context, vm_id)
+        try:
+            machine = cloud.machine_or_none(context, vm_id)
+        except errors.NoSuchObject:
+            return None  # the front-end contradicts itself: asked again
+        if machine is None:
+            raise _Gone
         ours = (18, 6, 20, 21, *states.SAVING.values())
         return None if machine.state.state == states.ACTIVE and machine.state.lcm_state in ours else machine
 
@@ -133,7 +142,7 @@ def _settled(context: Context, vm_id: int) -> Optional[VirtualMachine]:
         return waiting.until(look, context.timeouts.undo_s, f"VM {vm_id} did not come to rest", _PAUSE_S)
     except errors.TimedOut as error:
         raise errors.NeedsAttention(str(error), f"onevm show {vm_id}; when it is at rest: onebackup recover") from error
-    except errors.Refused:
+    except _Gone:
         return None
 
 

@@ -45,7 +45,7 @@ def leftovers_of(context: Context, vm_id: int) -> None:
         if book.vm_id == vm_id:
             found = finish_or_undo(context, book)
             context.log.warning("%s", found.message)
-            if not found.good:
+            if not found.good and not book.facts.get("complete"):  # what is complete keeps no new one from being made
                 raise errors.NeedsAttention(found.message, "onebackup recover")
 
 
@@ -70,11 +70,9 @@ def finish_or_undo(context: Context, book: Journal) -> Recovered:
     try:
         point = _complete(context, book)
         if point is not None:
-            finishing.finish(context, book, point)
-            return Recovered(
-                book.vm_id,
-                f"VM {book.vm_id}: restore point {point.backup_id} of a run that died was complete, recorded",
-            )
+            finishing.finish(context, book, point, late=True)
+            return _finished(book, point)
+        finishing.delete_rest(context, book, int(book.facts.get("vm_uid", -1)))
     except (errors.FrontEndError, errors.Failed) as error:
         return Recovered(book.vm_id, f"VM {book.vm_id}: its run {book.run} cannot be finished: {error}", good=False)
     if book.facts.get("released"):
@@ -87,26 +85,64 @@ def finish_or_undo(context: Context, book: Journal) -> Recovered:
 
 def _undo(context: Context, book: Journal) -> Recovered:
     problems = undo.everything(context, book)
-    book.close("attention" if problems else "undone")
+    told = bool(problems) or _told(context, book)
+    book.close("undone" if told and not problems else "attention")
     if problems:
         reasons = "; ".join(map(str, problems))
         message = (
             f"VM {book.vm_id}: a dead run could not be undone: {reasons}; to put it right: {undo.command(problems)}"
         )
         return Recovered(book.vm_id, message, good=False)
-    if book.kind == "backup" and not book.facts.get("oneshot"):
-        status.tell(context, book.vm_id, records.ERROR, "the backup was interrupted and has been undone", RUN=book.run)
     after = f", {_state(context, book)}" if book.kind == "backup" else ""
+    if not told:
+        after += "; ONEBACKUP of the VM does not say so yet, it cannot be written"
     return Recovered(book.vm_id, f"VM {book.vm_id}: undid the {book.kind} of a process that died{after}")
+
+
+def _told(context: Context, book: Journal) -> bool:
+    """Correct ONEBACKUP; False when it has to be tried again."""
+    if book.kind != "backup" or book.facts.get("oneshot"):
+        return True
+    if not status.says_run(context, book.vm_id, book.run):
+        return True
+    message = "the backup was interrupted and has been undone"
+    if book.facts.get("complete"):
+        message = "the new restore point was deleted by somebody before its backup had ended"
+    return status.tell(context, book.vm_id, records.ERROR, message, RUN=book.run)
+
+
+def _finished(book: Journal, point: RestorePoint) -> Recovered:
+    what = f"VM {book.vm_id}: restore point {point.backup_id} of a run that died was complete, recorded"
+    left = book.facts.get("deleting") or []
+    if not left:
+        return Recovered(book.vm_id, what)
+    return Recovered(
+        book.vm_id,
+        f"{what}; apps {', '.join(map(str, left))} of an older one could not be deleted (is one locked? see"
+        f" onemarketapp show {left[0]}); to put it right: onebackup recover",
+        good=False,
+    )
 
 
 def _complete(context: Context, book: Journal) -> Optional[RestorePoint]:
     if book.kind != "backup":
         return None
     point = finishing.completed(context, book.run, int(book.facts.get("vm_uid", -1)))
-    if point is None and book.facts.get("complete"):
+    if point is None and book.facts.get("complete") and not _deleted_by_somebody(context, book):
         raise errors.Failed("its restore point was complete and does not show any more; look at: onemarketapp list")
     return point
+
+
+def _deleted_by_somebody(context: Context, book: Journal) -> bool:
+    """Whether an app of the restore point is surely gone: no listing shows it, and asked by its id it is unknown."""
+    listed = {app.app_id for app in cloud.apps(context)}
+    for app_id in book.facts.get("app_ids", []):
+        try:
+            cloud.one_app(context, int(app_id))
+        except errors.NoSuchObject:
+            if int(app_id) not in listed:
+                return True
+    return False
 
 
 def _intention(context: Context, book: Journal) -> str:

@@ -34,14 +34,15 @@ def _break_off(context: Context, book: Journal, error: BaseException, tell: bool
         _close(context, book, "attention")
         return errors.NeedsAttention(
             f"the restore point of VM {book.vm_id} is complete but the run could not be ended ({error})",
-            "onebackup recover",
+            _unlocking(book.vm_id, error) + "onebackup recover",
         )
     context.log.critical("%s", error)
     problems = undo.everything(context, book)
-    _close(context, book, "attention" if problems else "undone")
     now = f"VM {book.vm_id} is {_state(context, book.vm_id)}, " if book.kind == "backup" else ""
+    told = True
     if tell:
-        status.tell(context, book.vm_id, records.ERROR, f"{error}; {now}nothing older was lost", RUN=book.run)
+        told = status.tell(context, book.vm_id, records.ERROR, f"{error}; {now}nothing older was lost", RUN=book.run)
+    _close(context, book, "undone" if told and not problems else "attention")
     if problems:
         message = f"{error}; and this could not be undone: {'; '.join(map(str, problems))}"
         return errors.NeedsAttention(message, undo.command(problems))
@@ -50,6 +51,12 @@ def _break_off(context: Context, book: Journal, error: BaseException, tell: bool
             f"{error}; {now}everything this {book.kind} made was removed, restore points are untouched"
         )
     return None
+
+
+def _unlocking(vm_id: int, error: BaseException) -> str:
+    """Only calls that write to the VM are refused for good: it is locked."""
+    of_vm = isinstance(error, errors.NotAuthorized) and error.method == "one.vm.update"
+    return f"onevm unlock {vm_id} && " if of_vm else ""
 
 
 def _close(context: Context, book: Journal, outcome: str) -> None:

@@ -3,14 +3,40 @@
 
 from __future__ import annotations
 
-from onebackup_driver import clock, errors, records
+from onebackup_driver import clock, cloud, errors, records, states, xml_values
 from onebackup_driver.context import Context
 
 
-def tell(context: Context, vm_id: int, state: str, message: str, **more: str) -> None:
-    """Write ONEBACKUP; a VM that cannot be written to (gone, locked) is only worth a warning."""
-    text = records.status(state, message, clock.now(), **more)
+def tell(context: Context, vm_id: int, state: str, message: str, **more: str) -> bool:
+    """Write ONEBACKUP. A VM that cannot be written to (locked) is only worth a warning here; False is answered, so
+    that what it says can be put right later. A VM that is gone needs no telling."""
     try:
-        context.front_end.repeat("one.vm.update", vm_id, text, 1)
+        write(context, vm_id, state, message, **more)
+        return True
     except errors.FrontEndError as error:
         context.log.warning("Cannot write ONEBACKUP of VM %s: %s", vm_id, error)
+        return _is_gone(context, vm_id)
+
+
+def write(context: Context, vm_id: int, state: str, message: str, **more: str) -> None:
+    """Write ONEBACKUP. Raises FrontEndError."""
+    text = records.status(state, message, clock.now(), **more)
+    context.front_end.repeat("one.vm.update", vm_id, text, 1)
+
+
+def says_run(context: Context, vm_id: int, run: str) -> bool:
+    """Whether ONEBACKUP still tells of this run (or of none), so that correcting it hides nothing newer."""
+    try:
+        machine = cloud.machine_or_none(context, vm_id)
+    except errors.FrontEndError:
+        return False
+    told = "" if machine is None else xml_values.text(machine.element, "USER_TEMPLATE/ONEBACKUP/RUN")
+    return machine is not None and told in ("", run)
+
+
+def _is_gone(context: Context, vm_id: int) -> bool:
+    try:
+        machine = cloud.machine_or_none(context, vm_id)
+    except errors.FrontEndError:
+        return False
+    return machine is None or machine.state.state == states.DONE

@@ -14,16 +14,28 @@ _IN_USE = (states.IMAGE_USED, 6, states.IMAGE_USED_PERSISTENT, 9, 10)
 
 def remove(context: Context, run: str) -> None:
     """Delete every template and image of the run and see them gone. Raises Failed or FrontEndError."""
-    for template_id in cloud.made_by(context, "template", run):
-        context.log.info("Deleting template %s", template_id)
-        _gone_is_fine(context, "one.template.delete", template_id, False)
+
+    def look() -> Optional[bool]:
+        found = cloud.made_by(context, "template", run)
+        for template_id in found:
+            context.log.info("Deleting template %s", template_id)
+            _gone_is_fine(context, "one.template.delete", template_id, False)
+        return None if found else True
+
+    waiting.until(look, context.timeouts.undo_s, f"the temporary template of run {run} could not be deleted")
     remove_images(context, run)
 
 
 def remove_images(context: Context, run: str) -> None:
     """Delete every image of the run and see them gone."""
-    for image_id in cloud.made_by(context, "image", run):
-        _remove_image(context, image_id)
+
+    def look() -> Optional[bool]:
+        found = cloud.made_by(context, "image", run)
+        for image_id in found:
+            _remove_image(context, image_id)
+        return None if found else True
+
+    waiting.until(look, context.timeouts.undo_s, f"the temporary images of run {run} could not be deleted")
 
 
 def _remove_image(context: Context, image_id: int) -> None:
