@@ -131,7 +131,7 @@ def _save_disks(context: Context, plan: Plan, name: str, mode: modes.Mode) -> di
             context.log.info("Adding and saving regular disk")
             images[disk.disk_id] = saving.save_disk(context, plan.machine, disk, name, mode.rest)
         elif disk.disk_id in plan.not_saved:
-            context.log.warning("Disk %s is not saved: %s", disk.disk_id, plan.not_saved[disk.disk_id])
+            context.log.info("Disk %s is not saved: %s", disk.disk_id, plan.not_saved[disk.disk_id])
         else:
             context.log.info("Adding CDROM disk")
     for disk_id in plan.machine.snapshot_disk_ids:

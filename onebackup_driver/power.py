@@ -20,6 +20,7 @@ _GRACE_S = 30.0
 #: A VM that is down is looked at often: its users are waiting.
 _PAUSE_S = 0.5
 _RESUME_ATTEMPTS = 3
+_IN_WORDS = {"poweroff": "power off", "suspend": "suspend"}
 
 
 def bring_down(context: Context, machine: VirtualMachine, mode: Mode) -> None:
@@ -31,7 +32,7 @@ def bring_down(context: Context, machine: VirtualMachine, mode: Mode) -> None:
     except errors.OutcomeUnknown:
         context.log.warning("No answer to %s of VM %s, watching its state", mode.action, machine.vm_id)
     watch = _Watch(context, machine.vm_id, states.RUNNING, mode.rest, mode.action)
-    watch.wait(context.timeouts.power_off_s, f"VM {machine.vm_id} did not {mode.action}")
+    watch.wait(context.timeouts.power_off_s, f"VM {machine.vm_id} did not {_IN_WORDS[mode.action]}")
 
 
 def give_back(context: Context, book: Journal, step: Step) -> None:

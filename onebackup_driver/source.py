@@ -44,7 +44,9 @@ def of_vm(context: Context, vm_id: int, wanted: str) -> Source:
     points = catalogue.build(cloud.apps(context), context.trusted_uids(-1 if machine is None else machine.uid))
     if not catalogue.of_vm(points, vm_id):
         raise errors.Refused(f"there is no restore point of VM {vm_id}{_stock_hint(machine)}")
-    return _ours(choosing.choose(points, vm_id, wanted))
+    point = choosing.choose(points, vm_id, wanted)
+    _check_owner(context, point.vm_app)
+    return _ours(point)
 
 
 def of_app(context: Context, app_id: int) -> Source:
@@ -55,10 +57,18 @@ def of_app(context: Context, app_id: int) -> Source:
         raise errors.Refused(f"there is no app {app_id} on this front-end; see: onemarketapp list")
     if found.kind != states.APP_TYPE_VMTEMPLATE:
         raise errors.Refused(f"app {app_id} ({found.name}) is not a VM template; a restore point is named by that app")
-    if found.uid not in context.trusted_uids():
-        raise errors.Refused(f"app {app_id} belongs to user {found.uid}, who could have made up what is in it")
+    _check_owner(context, found)
     point = next((item for item in catalogue.build(apps, context.trusted_uids()) if item.backup_id == app_id), None)
     return _ours(choosing.usable(point)) if point is not None else _stock(found, apps)
+
+
+def _check_owner(context: Context, vm_app: App) -> None:
+    """A restore makes what the app says with our rights: nobody else may have been able to write it."""
+    if vm_app.uid not in context.trusted_uids():
+        raise errors.Refused(
+            f"app {vm_app.app_id} belongs to user {vm_app.uid}, who could have made up what is in it: restore it as"
+            f" that user, or look at it and take it over with: onemarketapp chown {vm_app.app_id} {context.own_uid}"
+        )
 
 
 def _ours(point: catalogue.RestorePoint) -> Source:

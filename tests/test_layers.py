@@ -31,7 +31,7 @@ LAYERS: dict[str, set[str]] = {
         "schedule", "states", "template_text", "verdict", "vm", "xml_values",
     },
     "steps": {
-        "children", "cloud", "failures", "finishing", "gateway/", "images", "judging", "leader", "planner",
+        "children", "cloud", "failures", "finishing", "gateway/", "images", "judging", "kept_vm", "leader", "planner",
         "planning", "pool", "power", "publish", "reborn", "repositories", "repository/", "sagas", "saving",
         "served", "source", "status", "temporaries", "undo", "verifying",
     },

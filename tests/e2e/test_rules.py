@@ -64,7 +64,7 @@ def test_an_unreadable_journal_is_named_and_stops_nothing(site: Site) -> None:
 @pytest.mark.parametrize(
     ("timeout", "slow", "words"),
     [
-        ("power_off_s", "poweroff", "did not poweroff within 0.4 s"),
+        ("power_off_s", "poweroff", "did not power off within 0.4 s"),
         ("power_on_s", "resume", "did not start within 0.4 s"),
         ("save_disk_s", "saveas", "did not end within 0.4 s"),
         ("upload_s", "import", "did not end within 0.4 s"),

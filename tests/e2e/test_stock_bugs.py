@@ -263,6 +263,17 @@ def test_b14_an_owner_of_a_restore_point_cannot_have_other_apps_deleted(site: Si
     assert [point["problems"] for point in checks.listed(site, victim)] == [[]]
 
 
+def test_b14_what_an_owner_could_have_written_is_not_restored_with_oneadmins_rights(site: Site) -> None:
+    vm_id, uid = machines.machine(site), machines.user(site)
+    site.call("one.vm.chown", vm_id, uid, -1)
+    site.configure(app_owner="vm_owner")
+    apps = checks.backed_up(site, vm_id)
+    refused = site.onebackup("restore", vm_id, "-d", "default", "--logger", site.folder / "log")
+    assert refused.code == 3 and f"onemarketapp chown {apps[-1]} 0" in refused.error_line
+    site.call("one.marketapp.chown", apps[-1], 0, -1)
+    checks.restored(site.onebackup("restore", vm_id, "-d", "default"))
+
+
 def test_b15_backup_without_marketplace_id(site: Site) -> None:
     vm_id = machines.machine(site)
     machines.backup_section(site, vm_id, 'FREQUENCY_SECONDS="86400"')
@@ -279,7 +290,7 @@ def test_b16_the_guest_is_asked_to_shut_down_and_never_destroyed_by_us(site: Sit
     vm_id = machines.machine(site, (Disk(4),), guest=True)
     site.configure(timeouts={"power_off_s": 0.5})
     site.front_end.control("slow", what="poweroff", seconds=1.5)
-    failed(site.onebackup("backup", vm_id), "did not poweroff within 0.5 s", f"VM {vm_id} is RUNNING")
+    failed(site.onebackup("backup", vm_id), "did not power off within 0.5 s", f"VM {vm_id} is RUNNING")
     assert {call for call in proxy.calls if call.startswith("one.vm.action")} == {
         "one.vm.action poweroff", "one.vm.action resume"}  # fmt: skip
 
