@@ -11,6 +11,7 @@ from typing import NamedTuple, Optional
 from onebackup_driver.repository import problems
 from onebackup_driver.repository.format import container, index, note, pack
 from onebackup_driver.repository.format.vault import Vault
+from onebackup_driver.repository.reading import Tables
 from onebackup_driver.repository.stores import base
 
 _log = logging.getLogger(__name__)
@@ -91,6 +92,23 @@ class Lookup:
         return {
             user for file in self.indexes for user, used in file.used_packs().items() if not packs.isdisjoint(used)
         }
+
+    def avoid_users_among(self, entries: list[pack.Entry], tables: Tables) -> None:
+        """Packs that no index knows (it may be lost) tell themselves whether they use packs that must be avoided."""
+        if not self.avoided:
+            return
+        unknown = {entry.pack_id: entry for entry in entries if entry.pack_id not in self.avoided}
+        for file in self.indexes:
+            packs = file.directory.packs
+            for offset in range(0, len(packs), pack.ENTRY_BYTES):
+                unknown.pop(packs[offset : offset + 16], None)
+        for pack_id, entry in unknown.items():
+            try:
+                used = tables.table(entry).packs
+            except (problems.Damaged, problems.Missing):
+                used = list(self.avoided)
+            if not self.avoided.isdisjoint(used):
+                self.avoided.add(pack_id)
 
     def find(self, cell_id: bytes) -> Optional[Found]:
         """Where the cell is, in a pack that is there and may be referred to; None when it must be stored."""

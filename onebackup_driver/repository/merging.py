@@ -6,11 +6,17 @@ from __future__ import annotations
 import secrets
 from collections.abc import Sequence
 
+from blake3 import blake3
+
 from onebackup_driver.repository import saving
 from onebackup_driver.repository.format import index, pack
 from onebackup_driver.repository.format.vault import Vault
 from onebackup_driver.repository.lookup import IndexFile
 from onebackup_driver.repository.stores import base
+
+#: So many indexes of at most so many cells are merged by the writer of the last one. gc merges the others.
+_SMALL_INDEXES = 32
+_SMALL_CELLS = 65536
 
 
 def publish_index(store: base.Store, vault: Vault, saved: saving.Saved, stored_bytes: int) -> None:
@@ -21,6 +27,29 @@ def publish_index(store: base.Store, vault: Vault, saved: saving.Saved, stored_b
     used = {pack_id: ids for pack_id, ids in saved.used.items() if ids}
     name, content = index.build(vault, secrets.token_bytes(16), records, entries, used, stored_bytes)
     store.put(name, content)
+
+
+def merge_small(store: base.Store, vault: Vault, claims: str) -> None:
+    """Merge the indexes of single backups into one when there are many; one writer does it, the others go on."""
+    small = [
+        entry.name for entry in store.list(index.PREFIX) if index.parse_name(entry.name).cells <= _SMALL_CELLS
+    ]
+    if len(small) < _SMALL_INDEXES:
+        return
+    first = [*sorted(small)[:_SMALL_INDEXES], str(len(small) // 8)]  # tried again when more have come
+    claim = blake3("\n".join(first).encode()).hexdigest()
+    if not store.put(f"{claims}merge-{claim[:32]}", b"merging"):
+        return
+    files: list[IndexFile] = []
+    try:
+        for name in small:
+            files.append(IndexFile(store, vault, name))
+        merge(store, vault, files, frozenset(), sum(file.said.stored_bytes for file in files))
+        for file in files:
+            store.delete(file.name)
+    finally:
+        for file in files:
+            file.close()
 
 
 def merge(

@@ -31,7 +31,11 @@ class PackWriter:
         self._recipes = bytearray()
         self._name = pack.name_of(self.pack_id)
         self._writer = store.create(self._name)
-        self._writer.write(pack.head(keys, self.pack_id))
+        try:
+            self._writer.write(pack.head(keys, self.pack_id))
+        except BaseException:
+            self._writer.abandon()
+            raise
 
     def append_frame(self, compressed: memoryview, raw_bytes: int, scratch: memoryview) -> Frame:
         """Add blocks compressed together; `scratch` takes them encrypted."""

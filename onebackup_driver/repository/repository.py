@@ -6,10 +6,12 @@ Any number of processes may save, read and delete at once. All offsets and lengt
 
 from __future__ import annotations
 
+import logging
 import secrets
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any, Callable, NamedTuple, Optional
 
 from onebackup_driver import clock
@@ -25,16 +27,20 @@ from onebackup_driver.repository.format.vault import Vault
 from onebackup_driver.repository.stores import base
 from onebackup_driver.units import MIB
 
-_FOLDERS = (pack.PREFIX, index.PREFIX, manifest_format.PREFIX, note.CONDEMNED, note.VERIFIED)
+#: Where gc asks the store for its time, and merging for the right to merge.
+CLOCK = "clock/"
+_FOLDERS = (pack.PREFIX, index.PREFIX, manifest_format.PREFIX, note.CONDEMNED, note.VERIFIED, CLOCK)
+_log = logging.getLogger(__name__)
 _LOADED = 4
 _KEPT_CELLS = 4
 
 
 class Usage(NamedTuple):
-    """`used_mb` of all objects; `free_mb` is None when the store does not know an end."""
+    """What all objects take, in MiB and in bytes; `free_mb` is None when the store does not know an end."""
 
     used_mb: int
     free_mb: Optional[int]
+    used_bytes: int
 
 
 class Loaded(NamedTuple):
@@ -103,9 +109,10 @@ class Repository:
         began = clock.monotonic()
         known = lookup.Lookup(self.store, self.vault)
         try:
-            run = saving.Saving(
-                self.store, self.vault, self.parameters, known, self.tables, self._parent(parent or "")
-            )
+            before = self._parent(parent or "")
+            if before is not None:
+                known.avoid_users_among(before.entries, self.tables)
+            run = saving.Saving(self.store, self.vault, self.parameters, known, self.tables, before)
             saved = run.run(stream, size_bytes, progress)
         finally:
             known.close()
@@ -134,7 +141,14 @@ class Repository:
             )
         if not self.store.put(f"{manifest_format.PREFIX}{name}", content):
             raise problems.StoreFailed(f"the manifest {name} exists already")
-        return self.load(name)
+        self._tidy()
+        return replace(draft, name=name)
+
+    def _tidy(self) -> None:
+        try:
+            merging.merge_small(self.store, self.vault, CLOCK)
+        except problems.RepositoryError as error:
+            _log.warning("the indexes were not merged: %s", error)  # the restore point is safe; gc does it
 
     def manifests(self) -> Iterator[Manifest]:
         """All restore points, oldest first. Raises Damaged for one that is not whole, StoreFailed."""
@@ -166,7 +180,7 @@ class Repository:
         used_mb, free_mb = -(-used // MIB), self.store.free_mb()
         if free_mb is None and self.store.quota_mb is not None:
             free_mb = max(0, self.store.quota_mb - used_mb)
-        return Usage(used_mb, free_mb)
+        return Usage(used_mb, free_mb, used)
 
     def extents(self, manifest: Manifest) -> Iterator[tuple[int, int, bool]]:
         """The whole disk as (offset, length, zero?), in order, neighbours of one kind joined; exact to a block."""
@@ -249,9 +263,10 @@ class Repository:
                 self._loaded.popitem(last=False)
         return loaded
 
-    def packs_of(self, name: str) -> list[pack.Entry]:
+    def pack_ids_of(self, name: str) -> set[bytes]:
         """The packs that a restore point names. Raises Missing, Damaged."""
-        return manifest_format.decode_packs(self._part(self._parts(name), 1))
+        packs = self._part(self._parts(name), 1)
+        return {packs[offset : offset + 16] for offset in range(0, len(packs), pack.ENTRY_BYTES)}
 
     def _parts(self, name: str) -> manifest_format.Parts:
         manifest_format.check_name(name)

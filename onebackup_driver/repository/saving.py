@@ -131,7 +131,8 @@ class Saving:
             worker = _Worker(self)
             while (taken := self._next()) is not None:
                 worker.save(*taken)
-            worker.finish()
+            if self._failure is None:
+                worker.finish()
         except BaseException as error:  # raised again by run
             self._fail(error)
         finally:

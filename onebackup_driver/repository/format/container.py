@@ -51,6 +51,11 @@ def decode(magic: bytes, vault: Vault, start: bytes, sections: int, name: str) -
     if repository_id != vault.repository_id:
         raise problems.Damaged(name, "it belongs to another repository")
     places = tuple(_PLACE.unpack_from(start, _HEAD.size + _PLACE.size * number) for number in range(count))
+    end = head_bytes(sections)
+    for offset, length in places:
+        if offset != end or length > _LARGEST:
+            raise problems.Damaged(name, "its sections do not follow each other")
+        end += length
     return Places(object_id, places, head_bytes(sections))
 
 

@@ -159,6 +159,8 @@ def decode_places(vault: Vault, name: str, start: bytes) -> container.Places:
     places = container.decode(_MAGIC, vault, start, _SECTIONS, name)
     if places.object_id != parse_name(name).object_id:
         raise problems.Damaged(name, "it is another index than its name says")
+    if places.sections[4][1] != 0:
+        raise problems.Damaged(name, "its last section is not where the buckets are")
     return places
 
 

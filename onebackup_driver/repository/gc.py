@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Collecting garbage: what no restore point needs is condemned, and deleted when it still is so after the grace period.
+
+No lock is needed. A writer never refers to a pack that was condemned when it began, and is refused when it runs
+longer than the longest run; so after the grace period, which is longer, nobody can begin to need a condemned pack.
+Ages are measured with the clock of the store alone. Each step may be the last one: the next run goes on from there.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Optional
+
+from onebackup_driver import clock, units
+from onebackup_driver.repository import lookup, marking, merging, notes
+from onebackup_driver.repository.format import manifest as manifest_format
+from onebackup_driver.repository.format import pack
+from onebackup_driver.repository.repository import CLOCK, Repository
+from onebackup_driver.repository.stores import base
+
+#: So many indexes stay as they are; of more the smallest are merged.
+_INDEXES = 8
+_REMAINING = 4
+
+
+@dataclass
+class Report:
+    """What a run found and did (or would do); sizes in bytes, packs by id."""
+
+    dry_run: bool
+    restore_points: int
+    used: dict[bytes, int]
+    young: dict[bytes, int]
+    condemned_now: dict[bytes, int]
+    waiting: dict[bytes, int]
+    deleted: dict[bytes, int]
+    avoided: frozenset[bytes]
+    broken: dict[bytes, str]
+    grace_s: int
+    longest_run_s: int
+    merged_indexes: int = 0
+    stale: int = 0
+
+    def lines(self) -> list[str]:
+        """The report in words, one fact a line."""
+        would = "would be " if self.dry_run else ""
+        said = [
+            f"{self.restore_points} restore points need {_packs(self.used)}",
+            f"{would}deleted: {_packs(self.deleted)} that nothing has needed for {_words(self.grace_s)}",
+            f"{would}condemned: {_packs(self.condemned_now)} that nothing needs; deleted after {_words(self.grace_s)}",
+            f"kept: {_packs(self.waiting)} condemned before, but not {_words(self.grace_s)} ago",
+            f"kept: {_packs(self.young)} younger than {_words(self.longest_run_s)}: a running backup may need them",
+        ]
+        if self.avoided:
+            said.append(f"kept: {len(self.avoided)} condemned packs that a restore point needs; nothing new will")
+        said += [f"needed, but {reason}" for reason in self.broken.values()]
+        return said
+
+
+def collect(repository: Repository, dry_run: bool = False) -> Report:
+    """Mark and sweep. Raises Damaged or StoreFailed, before anything is deleted, when not everything can be read."""
+    store = repository.store
+    now = _store_time(repository, dry_run)
+    condemned = notes.condemned(repository)
+    packs = list(store.list(pack.PREFIX))
+    indexes = lookup.open_indexes(store, repository.vault)
+    try:
+        marked = marking.needed(repository, indexes)
+        report = _decide(repository, marked, condemned, packs, now, dry_run)
+        if not dry_run:
+            _Sweep(repository, report, condemned, indexes).run()
+    finally:
+        for file in indexes:
+            file.close()
+    if not dry_run:
+        report.stale = store.remove_stale(repository.parameters.grace_s)
+    return report
+
+
+def _decide(
+    repository: Repository,
+    marked: marking.Marked,
+    condemned: list[notes.Condemned],
+    packs: Iterable[base.Entry],
+    now: float,
+    dry_run: bool,
+) -> Report:
+    parameters = repository.parameters
+    since = _since(condemned)
+    report = Report(
+        dry_run, marked.restore_points, {}, {}, {}, {}, {}, frozenset(since) & marked.packs, marked.broken,
+        parameters.grace_s, parameters.longest_run_s,
+    )  # fmt: skip
+    for entry in packs:
+        pack_id = pack.id_of(entry.name)
+        if pack_id in marked.packs:
+            kind = report.used
+        elif pack_id in since:
+            kind = report.deleted if now - since[pack_id] > parameters.grace_s else report.waiting
+        else:
+            kind = report.young if now - entry.modified < parameters.longest_run_s else report.condemned_now
+        kind[pack_id] = entry.size_bytes
+    return report
+
+
+def _since(condemned: list[notes.Condemned]) -> dict[bytes, float]:
+    """Since when each pack is noted as unused. Damaged ones are not meant: verify may take that back."""
+    since: dict[bytes, float] = {}
+    for known in condemned:
+        for pack_id in known.packs if known.reason == notes.UNUSED else ():
+            since[pack_id] = min(known.modified, since.get(pack_id, known.modified))
+    return since
+
+
+class _Sweep:
+    """The steps that change something, in the only safe order."""
+
+    def __init__(
+        self, repository: Repository, report: Report, condemned: list[notes.Condemned], indexes: list[lookup.IndexFile]
+    ):
+        self._repository, self._report = repository, report
+        self._condemned, self._indexes = condemned, indexes
+
+    def run(self) -> None:
+        report, store = self._report, self._repository.store
+        if report.condemned_now:
+            notes.condemn(self._repository, notes.UNUSED, report.condemned_now)
+        self._rewrite_indexes()
+        with ThreadPoolExecutor(store.parallel) as pool:
+            list(pool.map(lambda pack_id: store.delete(pack.name_of(pack_id)), report.deleted))
+        self._release()
+
+    def _rewrite_indexes(self) -> None:
+        """Nobody shall find a cell in a pack that is about to go."""
+        chosen = self._chosen()
+        if not chosen:
+            return
+        report, store = self._report, self._repository.store
+        rest = sum(file.said.stored_bytes for file in self._indexes if file not in chosen)
+        stored = max(0, self._stored_bytes() - rest)
+        merging.merge(store, self._repository.vault, chosen, frozenset(report.deleted), stored)
+        for file in chosen:
+            store.delete(file.name)
+        report.merged_indexes = len(chosen)
+
+    def _chosen(self) -> list[lookup.IndexFile]:
+        ascending = sorted(self._indexes, key=lambda file: file.said.cells)
+        said, true = sum(file.said.stored_bytes for file in ascending), self._stored_bytes()
+        if abs(said - true) > true // 100:
+            return ascending  # deleted restore points, or two merged at once: usage is put right
+        count = len(ascending) - _REMAINING + 1 if len(ascending) > _INDEXES else 0
+        return [file for number, file in enumerate(ascending) if number < count or self._names_deleted(file)]
+
+    def _names_deleted(self, file: lookup.IndexFile) -> bool:
+        entries, deleted = file.directory.packs, self._report.deleted
+        return any(entries[at : at + 16] in deleted for at in range(0, len(entries), pack.ENTRY_BYTES))
+
+    def _stored_bytes(self) -> int:
+        report, store = self._report, self._repository.store
+        kept = sum(sum(kind.values()) for kind in (report.used, report.young, report.condemned_now, report.waiting))
+        return kept + sum(entry.size_bytes for entry in store.list(manifest_format.PREFIX))
+
+    def _release(self) -> None:
+        """Drop deleted packs from the notes. One that a restore point needs after all stays in them: if it were let go,
+        a second gc that has read the note before could delete it when that restore point is deleted in between."""
+        report = self._report
+        there = {*report.used, *report.waiting, *report.young}
+        for known in self._condemned:
+            gone = known.packs - there if known.reason == notes.UNUSED else known.packs & set(report.deleted)
+            if gone:
+                notes.replace(self._repository, known, known.packs - gone)
+
+
+def _store_time(repository: Repository, dry_run: bool) -> float:
+    """What time it is for the store: of an object that was written just now."""
+    if dry_run:
+        return clock.now()
+    store, mine = repository.store, f"{CLOCK}{secrets.token_hex(16)}"
+    store.put(mine, b"what time is it")
+    listed = {entry.name: entry.modified for entry in store.list(CLOCK)}
+    for name, modified in listed.items():
+        if name == mine or listed[mine] - modified > repository.parameters.grace_s:
+            store.delete(name)
+    return listed[mine]
+
+
+def _packs(packs: dict[bytes, int]) -> str:
+    return f"{len(packs)} packs ({units.size_in_words(sum(packs.values()) / units.MIB)})"
+
+
+def _words(seconds: Optional[int]) -> str:
+    return units.duration_in_words(seconds or 0)
+
+

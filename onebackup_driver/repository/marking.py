@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which packs the restore points of a repository need."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+from onebackup_driver.repository import problems, reading
+from onebackup_driver.repository.format import pack
+from onebackup_driver.repository.lookup import IndexFile
+from onebackup_driver.repository.repository import Repository
+
+
+class Marked(NamedTuple):
+    """`packs` by id; `broken`: needed packs that are gone or cannot be read, and why."""
+
+    restore_points: int
+    packs: set[bytes]
+    broken: dict[bytes, str]
+
+
+def needed(repository: Repository, indexes: Iterable[IndexFile]) -> Marked:
+    """Read every manifest. Raises Damaged for one that cannot be read: what it needs is not known then."""
+    packs: set[bytes] = set()
+    count = 0
+    with ThreadPoolExecutor(repository.store.parallel) as pool:
+        for ids in pool.map(lambda name: _of_manifest(repository, name), repository.names()):
+            packs |= ids
+            count += 1
+    indexed, used = _of_indexes(indexes, packs)
+    broken = _of_tables(repository, packs - indexed, used)
+    return Marked(count, packs | used, broken)
+
+
+def _of_manifest(repository: Repository, name: str) -> set[bytes]:
+    try:
+        return repository.pack_ids_of(name)
+    except problems.Missing:
+        return set()  # deleted since the listing
+
+
+def _of_indexes(indexes: Iterable[IndexFile], packs: set[bytes]) -> tuple[set[bytes], set[bytes]]:
+    """Which of the packs are in an index, and which other packs those use."""
+    indexed: set[bytes] = set()
+    used: set[bytes] = set()
+    for file in indexes:
+        entries = file.directory.packs
+        indexed.update(packs.intersection(entries[at : at + 16] for at in range(0, len(entries), pack.ENTRY_BYTES)))
+        for user, ids in file.used_packs().items():
+            if user in packs:
+                used.update(ids)
+    return indexed, used
+
+
+def _of_tables(repository: Repository, packs: set[bytes], used: set[bytes]) -> dict[bytes, str]:
+    """For packs that no index knows their own tables tell which packs they use; those that cannot."""
+    broken = {}
+    for pack_id in packs:
+        try:
+            entry = reading.entry_of(repository.store, pack_id)
+            used.update(repository.tables.table(entry).packs)
+        except (problems.Missing, problems.Damaged) as error:
+            broken[pack_id] = str(error)
+    return broken

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Notes in the repository: condemned packs, and what was verified."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Collection, Iterator
+from typing import Any, NamedTuple
+
+from onebackup_driver.repository import problems
+from onebackup_driver.repository.format import note
+from onebackup_driver.repository.repository import Repository
+
+UNUSED, DAMAGED = "unused", "damaged"
+_PACKS = 50_000
+
+
+class Condemned(NamedTuple):
+    """A note on packs that nothing new may refer to; `modified` by the clock of the store."""
+
+    name: str
+    reason: str
+    packs: frozenset[bytes]
+    modified: float
+
+
+def condemned(repository: Repository) -> list[Condemned]:
+    """All notes on condemned packs. Raises Damaged, StoreFailed."""
+    return [
+        Condemned(name, content["reason"], frozenset(bytes.fromhex(text) for text in content["packs"]), modified)
+        for name, content, modified in every(repository, note.CONDEMNED)
+    ]
+
+
+def condemn(repository: Repository, reason: str, packs: Collection[bytes]) -> None:
+    """From now on nothing new refers to these packs."""
+    ordered = sorted(packs)
+    for start in range(0, len(ordered), _PACKS):
+        part = [pack_id.hex() for pack_id in ordered[start : start + _PACKS]]
+        put(repository, note.CONDEMNED, {"reason": reason, "packs": part})
+
+
+def replace(repository: Repository, old: Condemned, packs: Collection[bytes]) -> None:
+    """Let some packs of a note go: a new one for the rest, then the old one is deleted."""
+    condemn(repository, old.reason, packs)
+    repository.store.delete(old.name)
+
+
+def put(repository: Repository, prefix: str, content: dict[str, Any]) -> str:
+    """Publish a note; its name."""
+    name, stored = note.encode(repository.vault, prefix, secrets.token_bytes(16), content)
+    if not repository.store.put(name, stored):
+        raise problems.StoreFailed(f"{name} exists already")
+    return name
+
+
+def every(repository: Repository, prefix: str) -> Iterator[tuple[str, dict[str, Any], float]]:
+    """Name, content and time of each note."""
+    for entry in list(repository.store.list(prefix)):
+        try:
+            stored = repository.store.get(entry.name)
+        except problems.Missing:
+            continue  # replaced since
+        yield entry.name, note.decode(repository.vault, entry.name, stored), entry.modified

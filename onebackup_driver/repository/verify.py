@@ -1,0 +1,289 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Verifying: every cell of the chosen packs is read and its hash compared.
+
+What was found whole is noted in the repository as it goes, so that a run that was broken off can be resumed and old
+results can be asked for. Packs with damage are condemned: the next backups store what they held anew.
+"""
+
+from __future__ import annotations
+
+import random
+import secrets
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Callable, NamedTuple, Optional
+
+from onebackup_driver import clock
+from onebackup_driver.repository import lookup, notes, problems, reading
+from onebackup_driver.repository.format import index, note, pack
+from onebackup_driver.repository.format.recipe import Recipe
+from onebackup_driver.repository.format.vault import CELL_ID_BYTES
+from onebackup_driver.repository.repository import Repository
+
+Progress = Callable[[int, int], None]
+_NOTE_EVERY_S = 60.0
+_DAY_S = 24 * 3600
+
+
+class DamagedCell(NamedTuple):
+    """A cell that cannot be read, why, and the names of the restore points it belongs to."""
+
+    cell_id: str
+    pack: str
+    reason: str
+    restore_points: tuple[str, ...]
+
+
+@dataclass
+class Report:
+    """What a run checked and found; `objects` are damaged or missing ones that are no cells: name and reason."""
+
+    restore_points: int = 0
+    packs: int = 0
+    cells: int = 0
+    data_bytes: int = 0
+    passed_over: int = 0
+    damaged: list[DamagedCell] = field(default_factory=list)
+    objects: list[tuple[str, str]] = field(default_factory=list)
+
+    @property
+    def is_whole(self) -> bool:
+        return not self.damaged and not self.objects
+
+    def lines(self) -> list[str]:
+        """The report in words."""
+        said = [
+            f"checked {self.restore_points} manifests, {self.packs} packs, {self.cells} cells; "
+            f"{self.passed_over} packs were not asked for"
+        ]
+        said += [f"{name}: {reason}" for name, reason in self.objects]
+        for cell in self.damaged:
+            points = ", ".join(cell.restore_points) or "no restore point"
+            said.append(f"cell {cell.cell_id[:16]} in {cell.pack}: {cell.reason}; belongs to {points}")
+        return said
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What to check: a random `sample_percent` of the packs, packs not verified for `not_for_days`, or (neither) all;
+    `resume`: what the last run that did not end has checked is not checked again."""
+
+    sample_percent: Optional[float] = None
+    not_for_days: Optional[float] = None
+    resume: bool = False
+
+
+def verify(repository: Repository, choice: Optional[Choice] = None, progress: Optional[Progress] = None) -> Report:
+    """Check a repository. `progress(done_packs, of_packs)`. Damage is in the report; raises StoreFailed."""
+    return _Verification(repository, choice or Choice(), progress).run()
+
+
+class _Verification:
+    def __init__(self, repository: Repository, choice: Choice, progress: Optional[Progress]):
+        self._repository, self._choice, self._progress = repository, choice, progress
+        self._report, self._lock = Report(), threading.Lock()
+        self._run, self._began = secrets.token_hex(8), clock.now()
+        self._whole: list[str] = []
+        self._all_whole: set[bytes] = set()
+        self._suspects: set[bytes] = set()
+        self._bad: list[tuple[bytes, str, str]] = []
+        self._noted = clock.monotonic()
+        self._done = 0
+        self._failure: Optional[BaseException] = None
+
+    def run(self) -> Report:
+        packs = self._manifests()
+        self._indexes()
+        chosen = self._chosen(sorted(packs))
+        self._report.passed_over = len(packs) - len(chosen)
+        self._total = len(chosen)
+        self._check_all(iter(chosen))
+        self._note(finished=True)
+        self._name_restore_points()
+        self._condemn()
+        return self._report
+
+    def _manifests(self) -> set[bytes]:
+        packs: set[bytes] = set()
+        for name in self._repository.names():
+            try:
+                packs |= {entry.pack_id for entry in self._repository.cells(name).entries}
+                self._report.restore_points += 1
+            except problems.Damaged as error:
+                self._report.objects.append((error.name, error.reason))
+            except problems.Missing:
+                continue  # deleted since the listing
+        return packs
+
+    def _indexes(self) -> None:
+        for entry in list(self._repository.store.list(index.PREFIX)):
+            try:
+                file = lookup.IndexFile(self._repository.store, self._repository.vault, entry.name)
+            except problems.Missing:
+                continue
+            except problems.Damaged as error:
+                self._report.objects.append((error.name, error.reason))
+                continue
+            try:
+                for bucket in range(file.directory.bucket_count()):
+                    file.bucket(bucket)
+                file.used_packs()
+            except problems.Damaged as error:
+                self._report.objects.append((error.name, error.reason))
+            finally:
+                file.close()
+
+    def _chosen(self, packs: list[bytes]) -> list[bytes]:
+        choice = self._choice
+        if choice.resume:
+            self._run, done = self._unfinished()
+            packs = [pack_id for pack_id in packs if pack_id.hex() not in done]
+        if choice.not_for_days is not None:
+            seen, limit = last_verified(self._repository), self._began - choice.not_for_days * _DAY_S
+            packs = [pack_id for pack_id in packs if seen.get(pack_id, 0) < limit]
+        if choice.sample_percent is not None:
+            packs = random.sample(packs, min(len(packs), -int(-len(packs) * choice.sample_percent // 100)))
+        return packs
+
+    def _unfinished(self) -> tuple[str, set[str]]:
+        runs: dict[str, set[str]] = {}
+        ended: set[str] = set()
+        began: dict[str, float] = {}
+        for _, content, _ in notes.every(self._repository, note.VERIFIED):
+            runs.setdefault(content["run"], set()).update(content["packs"])
+            began[content["run"]] = content["began"]
+            if content["finished"]:
+                ended.add(content["run"])
+        left = sorted(set(runs) - ended, key=lambda run: began[run])
+        return (left[-1], runs[left[-1]]) if left else (self._run, set())
+
+    def _check_all(self, packs: Iterator[bytes]) -> None:
+        threads = [
+            threading.Thread(target=self._work, args=(packs,), daemon=True)
+            for _ in range(self._repository.store.parallel)
+        ]
+        try:
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+        except BaseException as error:  # a signal
+            self._failure = error
+            raise
+        if self._failure is not None:
+            raise self._failure
+
+    def _work(self, packs: Iterator[bytes]) -> None:
+        try:
+            repository = self._repository
+            reader = reading.CellReader(repository.store, repository.vault, repository.parameters)
+            while True:
+                with self._lock:
+                    pack_id = None if self._failure is not None else next(packs, None)
+                if pack_id is None:
+                    return
+                self._check(reader, pack_id)
+        except BaseException as error:  # raised again by run
+            self._failure = self._failure or error
+
+    def _check(self, reader: reading.CellReader, pack_id: bytes) -> None:
+        name = pack.name_of(pack_id)
+        try:
+            table = self._repository.tables.table(reading.entry_of(self._repository.store, pack_id))
+        except (problems.Damaged, problems.Missing) as error:
+            self._table_is_bad(pack_id, name, str(error))
+            return
+        results = (self._problem(reader, table, number) for number in range(len(table.offsets)))
+        bad = [found for found in results if found is not None]
+        with self._lock:
+            self._report.packs += 1
+            self._report.cells += len(table.offsets)
+            self._bad += [(cell_id, name, reason) for cell_id, reason, _ in bad]
+            self._suspects.update(suspect for _, _, suspects in bad for suspect in suspects)
+            self._checked(None if bad else pack_id)
+
+    def _problem(
+        self, reader: reading.CellReader, table: pack.Table, number: int
+    ) -> Optional[tuple[bytes, str, set[bytes]]]:
+        found: Recipe = table.recipe(number)
+        try:
+            reader.read(found)
+            return None
+        except (problems.Damaged, problems.Missing) as error:
+            return found.cell_id, str(error), {frame.pack_id for frame in found.frames}
+
+    def _table_is_bad(self, pack_id: bytes, name: str, reason: str) -> None:
+        with self._lock:
+            self._report.packs += 1
+            self._report.objects.append((name, reason))
+            self._suspects.add(pack_id)
+            self._bad.append((b"", name, reason))
+            self._checked(None)
+
+    def _checked(self, whole: Optional[bytes]) -> None:
+        """Under the lock."""
+        self._done += 1
+        if whole is not None:
+            self._whole.append(whole.hex())
+            self._all_whole.add(whole)
+        if self._progress is not None:
+            self._progress(self._done, self._total)
+        if clock.monotonic() - self._noted > _NOTE_EVERY_S:
+            self._note(finished=False)
+
+    def _note(self, finished: bool) -> None:
+        content = {
+            "run": self._run, "began": self._began, "time": clock.now(), "packs": self._whole, "finished": finished,
+        }  # fmt: skip
+        notes.put(self._repository, note.VERIFIED, content)
+        self._whole, self._noted = [], clock.monotonic()
+
+    def _name_restore_points(self) -> None:
+        if not self._bad:
+            return
+        points: list[set[str]] = [set() for _ in self._bad]
+        for name in self._repository.names():
+            for number in self._found_in(name):
+                points[number].add(name)
+        self._report.damaged = [
+            DamagedCell(cell_id.hex() or "all", where, reason, tuple(sorted(found)))
+            for (cell_id, where, reason), found in zip(self._bad, points)
+        ]
+
+    def _found_in(self, name: str) -> Iterator[int]:
+        try:
+            loaded = self._repository.cells(name)
+        except (problems.Damaged, problems.Missing):
+            return
+        packs = {pack.name_of(entry.pack_id) for entry in loaded.entries}
+        all_ids = bytes(loaded.cells.ids)
+        ids = {all_ids[at : at + CELL_ID_BYTES] for at in range(0, len(all_ids), CELL_ID_BYTES)}
+        for number, (cell_id, where, _) in enumerate(self._bad):
+            if cell_id in ids or (not cell_id and where in packs):
+                yield number
+
+    def _condemn(self) -> None:
+        """Nothing new refers to a pack with damage; one that is whole again is free again."""
+        known: set[bytes] = set()
+        for old in notes.condemned(self._repository):
+            if old.reason != notes.DAMAGED:
+                continue
+            remaining = old.packs - (self._all_whole - self._suspects)
+            known |= remaining
+            if remaining != old.packs:
+                notes.replace(self._repository, old, remaining)
+        if self._suspects - known:
+            notes.condemn(self._repository, notes.DAMAGED, self._suspects - known)
+
+
+def last_verified(repository: Repository) -> dict[bytes, float]:
+    """When each pack was last found whole, in seconds since the epoch."""
+    seen: dict[bytes, float] = {}
+    for _, content, _ in notes.every(repository, note.VERIFIED):
+        for text in content["packs"]:
+            pack_id = bytes.fromhex(text)
+            seen[pack_id] = max(seen.get(pack_id, 0), content["time"])
+    return seen
+
+
