@@ -54,8 +54,8 @@ def _chosen(arguments: argparse.Namespace, pool: ProcessPoolExecutor) -> list[Ca
     if arguments.regressions:
         return matrix.matching(matrix.regressions(), arguments.step, arguments.fault)
     versions = [arguments.version] if arguments.version else list(VERSIONS)
-    found = [case for part in pool.map(workers.steps_times_faults, versions, [arguments.scenario] * len(versions)) for case in part]
-    found = matrix.matching(found, arguments.step, arguments.fault)
+    parts = pool.map(workers.steps_times_faults, versions, [arguments.scenario] * len(versions))
+    found = matrix.matching([case for part in parts for case in part], arguments.step, arguments.fault)
     return found if arguments.sample is None else matrix.sample(found, arguments.sample, arguments.seed)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -55,7 +56,7 @@ class ForkServer:
         self.pid = int(self._process.stdout.readline())
         self._started.set()
         late = threading.Event()
-        alarm = threading.Timer(timeout_s, lambda: (late.set(), os.kill(self.pid or 0, 9)))
+        alarm = threading.Timer(timeout_s, self._end_late, (self.pid, late))
         alarm.start()
         try:
             ended = Ended(**json.loads(self._process.stdout.readline()))
@@ -65,6 +66,11 @@ class ForkServer:
         if late.is_set():
             raise TimeoutError(f"onebackup {' '.join(arguments)} did not end within {timeout_s:g} s: {ended}")
         return ended
+
+    @staticmethod
+    def _end_late(pid: int, late: threading.Event) -> None:
+        late.set()
+        os.kill(pid, signal.SIGKILL)
 
     def signal(self, number: int) -> None:
         """Send a signal to the run that is under way."""

@@ -43,8 +43,8 @@ def at_once(facts: Facts) -> list[str]:
     if facts.killed:
         return wrong
     wrong += _power_or_command(facts)
-    wrong += {0: _good, 1: _failed, 3: _failed, 4: _attention, 143: _failed}.get(facts.struck.code, _strange)(facts)
-    return wrong
+    by_code = {0: _good, 1: _failed, 2: _failed, 3: _failed, 4: _attention, 143: _failed}
+    return wrong + by_code.get(facts.struck.code, _strange)(facts)
 
 
 def after_recover(facts: Facts) -> list[str]:
@@ -112,13 +112,12 @@ def _good(facts: Facts) -> list[str]:
     if now.vm != machines.DONE and now.recorded != list(new[0].app_ids) and "section" not in facts.fault:
         wrong.append(f"exit 0, BACKUP names {now.recorded}, the restore point is {new[0].app_ids}")
     if now.vm != machines.DONE and (now.told.get("STATE"), now.told.get("RUN")) != ("OK", new[0].run):
-        if "locked" not in facts.fault:
-            wrong.append(f"exit 0 and ONEBACKUP says {now.told}")
-    if now.things["journals"]:
-        wrong.append("exit 0 and a journal is left")
+        wrong.append(f"exit 0 and ONEBACKUP says {now.told}")
+    if now.things["journals"] and not now.told.get("WARNING"):
+        wrong.append("exit 0 and a journal is left without a warning")
     if "FATAL" in facts.log:
         wrong.append("exit 0 and the log says FATAL")
-    return wrong + _nothing_of_ours(facts, now)
+    return wrong + ([] if now.told.get("WARNING") else _nothing_of_ours(facts, now))
 
 
 def _good_restore(facts: Facts) -> list[str]:
@@ -133,7 +132,7 @@ def _failed(facts: Facts) -> list[str]:
     """Everything undone: nothing is left of this run, and it says so."""
     wrong = _error_line(facts.struck)
     wrong += _nothing_of_ours(facts, facts.at_once)
-    if facts.at_once.things["journals"]:
+    if facts.at_once.things["journals"] and facts.at_once.told.get("STATE") != "RUNNING":
         wrong.append(f"exit {facts.struck.code} and a journal is left")
     if facts.struck.code == 1 and not facts.restores:
         wrong += _told_error(facts)

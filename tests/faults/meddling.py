@@ -8,7 +8,7 @@ from typing import Any
 
 from sandbox.process import Refused
 from tests.e2e import machines
-from tests.e2e.site import Site, wait
+from tests.e2e.site import Site
 
 
 class Meddler:
@@ -17,7 +17,7 @@ class Meddler:
     def __init__(self, site: Site, vm_id: int, before: dict[str, set[Any]], old_apps: list[int]) -> None:
         self.site, self.vm_id, self.before, self.old_apps = site, vm_id, before, old_apps
         self.changed_power = False
-        self.deeds: dict[str, Callable[[], None]] = {
+        self.deeds: dict[str, Callable[[], object]] = {
             "vm-terminated": lambda: self._power("terminate-hard", machines.DONE),
             "vm-resumed": lambda: self._power("resume", machines.RUNNING),
             "vm-powered-off": lambda: self._power("poweroff-hard", machines.POWEROFF),
@@ -61,7 +61,7 @@ class Meddler:
     def _end_new_vms(self) -> None:
         for vm_id in self._new("vm"):
             if self._try("one.vm.action", "terminate-hard", vm_id):
-                wait(f"VM {vm_id} to end", lambda number=vm_id: self.site.vm_state(number) == machines.DONE)
+                machines.await_state(self.site, vm_id, machines.DONE)
 
     def _all(self, numbers: list[int], method: str, *arguments: Any) -> None:
         for number in numbers:

@@ -37,8 +37,9 @@ class Scenario:
 
 
 def _arguments(command: str, vm_id: int) -> list[object]:
-    return {"backup": ["backup", vm_id, "--force"], "restore": ["restore", vm_id, "-d", "default"],
-            "recover": ["recover"]}[command]  # fmt: skip
+    if command == "recover":
+        return ["recover"]
+    return [command, vm_id, *(["--force"] if command == "backup" else ["-d", "default"])]
 
 
 def log_file(site: Site) -> Path:
@@ -84,7 +85,7 @@ def record(rig: Rig, scenario: Scenario) -> dict[str, int]:
     assert ended.code == 0, ended
     if scenario.restores:
         clear_restored(site, before, vm_id)
-    return {**striker.trace.steps, **{step: 0 for step in ended.file_steps}}
+    return {**striker.trace.steps, **dict.fromkeys(ended.file_steps, 0)}
 
 
 def clear_restored(site: Site, before: seen.Seen, vm_id: int) -> None:
