@@ -65,6 +65,20 @@ def _still_there(context: Context, vm_id: int) -> Optional[VirtualMachine]:
     return machine
 
 
+def fall_back(context: Context, journal: Journal) -> None:
+    """The new restore point is gone after it was recorded: BACKUP names the newest one that is there again."""
+    machine = _still_there(context, journal.vm_id)
+    if machine is None:
+        return
+    points = catalogue.build(cloud.apps(context), context.trusted_uids(machine.uid))
+    good = [point for point in catalogue.of_vm(points, machine.vm_id, machine.started) if not point.problems]
+    ours = ",".join(map(str, journal.facts.get("app_ids", [])))
+    if good and (machine.backup or {}).get("MARKETPLACE_APP_IDS") == ours:
+        newest = good[-1]
+        text = records.backup_section(machine.backup, newest.app_ids, newest.time, newest.vm_app.marketplace_id)
+        context.front_end.repeat("one.vm.update", machine.vm_id, text, 1)
+
+
 def _has_newer(context: Context, machine: VirtualMachine, point: RestorePoint) -> bool:
     points = catalogue.build(cloud.apps(context), context.trusted_uids(machine.uid))
     newer = [found for found in catalogue.of_vm(points, point.vm_id, point.vm_started) if not found.problems]

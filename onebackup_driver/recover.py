@@ -73,6 +73,8 @@ def finish_or_undo(context: Context, book: Journal) -> Recovered:
             finishing.finish(context, book, point, late=True)
             return _finished(book, point)
         finishing.delete_rest(context, book, int(book.facts.get("vm_uid", -1)))
+        if book.facts.get("complete"):
+            finishing.fall_back(context, book)
     except (errors.FrontEndError, errors.Failed) as error:
         return Recovered(book.vm_id, f"VM {book.vm_id}: its run {book.run} cannot be finished: {error}", good=False)
     if book.facts.get("released"):
