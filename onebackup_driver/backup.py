@@ -111,7 +111,7 @@ def _save_in_mode(context: Context, plan: Plan, book: Journal, name: str, mode: 
     if mode.action:
         context.log.info("Powering off VM" if mode.action == "poweroff" else "Suspending VM")
         step = book.begin("power", vm_id=machine.vm_id, action=mode.action, history_sequence=machine.history_sequence)
-        power.bring_down(context, machine, mode)
+        power.bring_down(context, step, machine, mode)
     saved = _Saved(_save_disks(context, plan, name, mode), mode, clock.now())
     saving.add_disks(context, template_id, saved.images)
     if step is not None:

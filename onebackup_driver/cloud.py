@@ -18,10 +18,10 @@ _POOLS = {"image": "one.imagepool.info", "template": "one.templatepool.info", "m
 
 def machine(context: Context, vm_id: int) -> vm.VirtualMachine:
     """The VM as it is now. Raises Refused when there is none with this id."""
-    try:
-        return vm.parse(context.front_end.element("one.vm.info", vm_id))
-    except errors.NoSuchObject as error:
-        raise errors.Refused(f"there is no VM {vm_id} on this front-end; see: onevm list") from error
+    found = machine_or_none(context, vm_id)
+    if found is None:
+        raise errors.Refused(f"there is no VM {vm_id} on this front-end; see: onevm list")
+    return found
 
 
 def machine_or_none(context: Context, vm_id: int) -> Optional[vm.VirtualMachine]:

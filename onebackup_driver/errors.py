@@ -22,6 +22,11 @@ class Error(Exception):
     exit_code = EXIT_FAILED
 
 
+def in_words(error: BaseException) -> str:
+    """The error without what only a programmer wants to see."""
+    return (error.strerror if isinstance(error, OSError) else "") or str(error)
+
+
 class UsageError(Error):
     """The command line or the configuration file is wrong."""
 

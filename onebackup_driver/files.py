@@ -16,8 +16,19 @@ def make_private_directory(path: Path) -> None:
 
 
 def write(path: Path, content: bytes) -> None:
-    """Replace `path` atomically and durably: temporary file, fsync, rename, fsync of the directory; mode 0600."""
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    """Replace `path` atomically and durably: temporary file, fsync, rename, fsync of the directory; mode 0600.
+
+    Raises OSError whose `strerror` names the file.
+    """
+    try:
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        _fill(descriptor, name, path, content)
+        sync_directory(path.parent)
+    except OSError as error:
+        raise OSError(error.errno, f"cannot write {path}: {error.strerror}") from error
+
+
+def _fill(descriptor: int, name: str, path: Path, content: bytes) -> None:
     try:
         with os.fdopen(descriptor, "wb") as stream:
             stream.write(content)
@@ -30,7 +41,6 @@ def write(path: Path, content: bytes) -> None:
         except OSError:
             pass  # the first error is the one to report
         raise
-    sync_directory(path.parent)
 
 
 def remove_stale(directory: Path, older_than_s: float) -> None:

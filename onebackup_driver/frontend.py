@@ -189,5 +189,7 @@ def _numbers(arguments: tuple[Any, ...]) -> str:
 
 def _short(error: BaseException) -> str:
     text = " ".join(str(error).split())
+    if "RemoteDisconnected" in text or "Connection aborted" in text:
+        return "it was closed without an answer"
     reason = _SYSTEM_REASON.search(text)
     return reason.group(1) if reason else text[:160]

@@ -23,11 +23,15 @@ _RESUME_ATTEMPTS = 3
 _IN_WORDS = {"poweroff": "power off", "suspend": "suspend"}
 
 
-def bring_down(context: Context, machine: VirtualMachine, mode: Mode) -> None:
-    """Power off or suspend a RUNNING VM and see it at rest. Raises Failed when it stays or falls back to RUNNING."""
+def bring_down(context: Context, step: Step, machine: VirtualMachine, mode: Mode) -> None:
+    """Power off or suspend a RUNNING VM and see it at rest. Raises Failed when it stays or falls back to RUNNING.
+
+    What is refused ends the step at once: a VM that is down then was brought down by somebody else.
+    """
     try:
         context.front_end.call("one.vm.action", mode.action, machine.vm_id)
     except errors.CallRefused as error:
+        step.ended = True
         raise errors.Failed(f"the front-end refused to {mode.action} VM {machine.vm_id}: {error}") from error
     except errors.OutcomeUnknown:
         context.log.warning("No answer to %s of VM %s, watching its state", mode.action, machine.vm_id)
@@ -63,7 +67,7 @@ def resume(context: Context, book: Journal, step: Step, rest: states.VmState) ->
     try:
         book.save()
     except OSError as error:  # a full disk must not keep a VM down
-        context.log.error("Cannot write the journal %s: %s", book.path, error)
+        context.log.error("The journal is not up to date: %s", errors.in_words(error))
     start(context, int(step.facts["vm_id"]), rest)
 
 

@@ -89,8 +89,14 @@ def saved_disk(disk: Disk, ready: app.App) -> manifest.SavedDisk:
 
 def remove_apps(context: Context, run: str) -> None:
     """Delete every app of the run. One still LOCKED is waited for: deleted now, its data would stay for ever (B18)."""
-    for made in catalogue.made_by(cloud.apps(context), run, {context.own_uid}):
-        delete_app(context, made.app_id)
+
+    def look() -> Optional[bool]:
+        found = catalogue.made_by(cloud.apps(context), run, {context.own_uid})
+        for made in found:
+            delete_app(context, made.app_id)
+        return None if found else True
+
+    waiting.until(look, context.timeouts.undo_s, f"the apps of run {run} could not be deleted")
 
 
 def remove_point(context: Context, run: str, app_ids: list[int]) -> None:

@@ -76,7 +76,10 @@ def finish_or_undo(context: Context, book: Journal) -> Recovered:
         if book.facts.get("complete"):
             finishing.fall_back(context, book)
     except (errors.FrontEndError, errors.Failed) as error:
-        return Recovered(book.vm_id, f"VM {book.vm_id}: its run {book.run} cannot be finished: {error}", good=False)
+        first = undo.unlocking(book.vm_id, error)
+        what = f"VM {book.vm_id}: its run {book.run} cannot be finished: {error}"
+        message = f"{what}; to put it right: {first}onebackup recover"
+        return Recovered(book.vm_id, message, good=False)
     if book.facts.get("released"):
         book.close("done")
         return Recovered(
@@ -90,7 +93,7 @@ def _undo(context: Context, book: Journal) -> Recovered:
     told = bool(problems) or _told(context, book)
     book.close("undone" if told and not problems else "attention")
     if problems:
-        reasons = "; ".join(map(str, problems))
+        reasons = "; ".join(dict.fromkeys(map(errors.in_words, problems)))
         message = (
             f"VM {book.vm_id}: a dead run could not be undone: {reasons}; to put it right: {undo.command(problems)}"
         )
@@ -105,8 +108,11 @@ def _told(context: Context, book: Journal) -> bool:
     """Correct ONEBACKUP; False when it has to be tried again."""
     if book.kind != "backup" or book.facts.get("oneshot"):
         return True
-    if not status.says_run(context, book.vm_id, book.run):
-        return True
+    try:
+        if not status.says_run(context, book.vm_id, book.run):
+            return True
+    except errors.FrontEndError:
+        return False
     message = "the backup was interrupted and has been undone"
     if book.facts.get("complete"):
         message = "the new restore point was deleted by somebody before its backup had ended"

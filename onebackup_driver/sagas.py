@@ -18,7 +18,9 @@ def run(context: Context, kind: str, run_id: str, vm_id: int, vm_name: str, tell
     try:
         book = journal.open_new(context.journals, run_id, kind, vm_id, vm_name)
     except OSError as error:
-        raise errors.Refused(f"cannot write the journal in {context.journals}: {error}; nothing was touched") from error
+        reason = errors.in_words(error)
+        what = f"cannot write the journal in {context.journals}: {reason}"
+        raise errors.Refused(f"{what}; nothing was touched") from error
     try:
         yield book
     except BaseException as error:
@@ -33,37 +35,34 @@ def _break_off(context: Context, book: Journal, error: BaseException, tell: bool
     if book.facts.get("complete"):
         _close(context, book, "attention")
         return errors.NeedsAttention(
-            f"the restore point of VM {book.vm_id} is complete but the run could not be ended ({error})",
-            _unlocking(book.vm_id, error) + "onebackup recover",
+            f"the restore point of VM {book.vm_id} is complete but the run could not be ended"
+            f" ({errors.in_words(error)}); VM {book.vm_id} is {_state(context, book.vm_id)}",
+            undo.unlocking(book.vm_id, error) + "onebackup recover",
         )
-    context.log.critical("%s", error)
+    what = errors.in_words(error)
+    context.log.critical("%s", what)
     problems = undo.everything(context, book)
     now = f"VM {book.vm_id} is {_state(context, book.vm_id)}, " if book.kind == "backup" else ""
     told = True
     if tell:
-        told = status.tell(context, book.vm_id, records.ERROR, f"{error}; {now}nothing older was lost", RUN=book.run)
+        told = status.tell(context, book.vm_id, records.ERROR, f"{what}; {now}nothing older was lost", RUN=book.run)
     _close(context, book, "undone" if told and not problems else "attention")
     if problems:
-        message = f"{error}; and this could not be undone: {'; '.join(map(str, problems))}"
+        reasons = "; ".join(dict.fromkeys(map(errors.in_words, problems)))
+        message = f"{what}; and this could not be undone: {reasons}{f'; {now}' if now else ''}".rstrip(", ")
         return errors.NeedsAttention(message, undo.command(problems))
     if isinstance(error, (errors.Error, OSError)):
         return errors.Failed(
-            f"{error}; {now}everything this {book.kind} made was removed, restore points are untouched"
+            f"{what}; {now}everything this {book.kind} made was removed, restore points are untouched"
         )
     return None
-
-
-def _unlocking(vm_id: int, error: BaseException) -> str:
-    """Only calls that write to the VM are refused for good: it is locked."""
-    of_vm = isinstance(error, errors.NotAuthorized) and error.method == "one.vm.update"
-    return f"onevm unlock {vm_id} && " if of_vm else ""
 
 
 def _close(context: Context, book: Journal, outcome: str) -> None:
     try:
         book.close(outcome)
     except OSError as error:
-        context.log.error("Cannot write the journal %s: %s", book.path, error)
+        context.log.error("The journal is not up to date: %s", errors.in_words(error))
 
 
 def _state(context: Context, vm_id: int) -> str:

@@ -25,11 +25,11 @@ def write(context: Context, vm_id: int, state: str, message: str, **more: str) -
 
 
 def says_run(context: Context, vm_id: int, run: str) -> bool:
-    """Whether ONEBACKUP still tells of this run (or of none), so that correcting it hides nothing newer."""
-    try:
-        machine = cloud.machine_or_none(context, vm_id)
-    except errors.FrontEndError:
-        return False
+    """Whether ONEBACKUP still tells of this run (or of none), so that correcting it hides nothing newer.
+
+    Raises FrontEndError.
+    """
+    machine = cloud.machine_or_none(context, vm_id)
     told = "" if machine is None else xml_values.text(machine.element, "USER_TEMPLATE/ONEBACKUP/RUN")
     return machine is not None and told in ("", run)
 

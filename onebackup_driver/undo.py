@@ -21,7 +21,7 @@ def everything(context: Context, journal: Journal) -> list[Exception]:
             step.ended = True
         except Exception as error:
             problems.append(error)
-            context.log.error("Could not undo '%s': %s", step.kind, error)
+            context.log.error("Could not undo '%s': %s", step.kind, errors.in_words(error))
         _save(context, journal)
     return problems
 
@@ -30,6 +30,12 @@ def command(problems: list[Exception]) -> str:
     """What the admin should type about these problems."""
     commands = [problem.command for problem in problems if isinstance(problem, errors.NeedsAttention)]
     return " && ".join(dict.fromkeys([*commands, "onebackup recover"]))
+
+
+def unlocking(vm_id: int, error: BaseException) -> str:
+    """What to type first when an ONEBACKUP or BACKUP could not be written because its VM is locked."""
+    of_vm = isinstance(error, errors.NotAuthorized) and error.method == "one.vm.update"
+    return f"onevm unlock {vm_id} && " if of_vm else ""
 
 
 def _power(context: Context, journal: Journal, step: Step) -> None:
@@ -58,7 +64,7 @@ def _save(context: Context, journal: Journal) -> None:
     try:
         journal.save()
     except OSError as error:
-        context.log.error("Cannot write the journal %s: %s", journal.path, error)
+        context.log.error("The journal is not up to date: %s", errors.in_words(error))
 
 
 _UNDO: dict[str, Callable[[Context, Journal, Step], None]] = {

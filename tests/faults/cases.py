@@ -14,7 +14,7 @@ from tests.faults import invariants, scenarios, seen
 from tests.faults.fork_server import Ended
 from tests.faults.invariants import Facts
 from tests.faults.meddling import Meddler
-from tests.faults.rig import FAKETIME, Rig, settle
+from tests.faults.rig import Rig, settle
 from tests.faults.scenarios import SCENARIOS, Scenario
 from tests.faults.striking import Striker
 
@@ -57,9 +57,6 @@ class Outcome:
 def run(rig: Rig, case: Case) -> Outcome:
     """Try one case; a VM that is not as it was afterwards is not used again."""
     began, outcome = time.monotonic(), Outcome(case)
-    if case.fault.startswith("clock") and not FAKETIME.exists():
-        outcome.skipped = "libfaketime is not installed"
-        return outcome
     scenario = SCENARIOS[case.scenario]
     fit = False
     try:
@@ -86,7 +83,7 @@ def _run(rig: Rig, case: Case, scenario: Scenario, outcome: Outcome) -> bool:
     if struck is None:
         return False
     facts = Facts(case.fault, scenario.restores, before, struck, seen.look(site, vm_id), _log(site),
-                  meddler.changed_power)  # fmt: skip
+                  meddler.left_power, meddler.took_all)  # fmt: skip
     outcome.said = struck.err or struck.out
     if scenario.prelude is None:
         outcome.wrong += invariants.at_once(facts)
@@ -96,7 +93,7 @@ def _run(rig: Rig, case: Case, scenario: Scenario, outcome: Outcome) -> bool:
     outcome.wrong += invariants.after_recover(facts)
     if scenario.restores:
         scenarios.clear_restored(site, before, vm_id)
-    return facts.finally_.vm != machines.DONE and not meddler.changed_power and _next_backup(
+    return facts.finally_.vm != machines.DONE and meddler.left_power is None and _next_backup(
         rig, site, vm_id, facts, outcome
     )
 
@@ -110,7 +107,7 @@ def _strike(rig: Rig, case: Case, scenario: Scenario, site: Site, vm_id: int, me
             outcome.skipped = "the run did not come to this step"
         return ended
     striker = Striker(rig, case.step, case.fault, meddler)
-    ended = rig.run(site, arguments, striker, clock=case.fault.startswith("clock"))
+    ended = rig.run(site, arguments, striker)
     if striker.problems:
         raise striker.problems[0]
     if not striker.hit:

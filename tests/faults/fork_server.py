@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import traceback
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,10 +35,10 @@ class Ended:
 
 
 class ForkServer:
-    """One run at a time. `preload`: libraries for LD_PRELOAD (libfaketime)."""
+    """One run at a time."""
 
-    def __init__(self, **environment: str) -> None:
-        own = {**os.environ, "PYTHONPATH": str(PROJECT), **environment}
+    def __init__(self) -> None:
+        own = {**os.environ, "PYTHONPATH": str(PROJECT)}
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.faults.fork_server"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             text=True, env=own, cwd=PROJECT,
@@ -46,10 +47,12 @@ class ForkServer:
         self._started = threading.Event()
 
     def run(self, arguments: list[str], environment: dict[str, str], state: Path, strike: dict[str, Any],
-            timeout_s: float) -> Ended:
-        """Run `onebackup arguments`. `state`: the directory whose file operations count as steps; `strike`: see
-        file_steps. Raises TimeoutError when it does not end (it is killed then)."""
-        request = {"arguments": arguments, "environment": environment, "state": str(state), "strike": strike}
+            clock: Path, timeout_s: float) -> Ended:
+        """Run `onebackup arguments`. `state`: the directory whose file operations count as steps; `strike`:
+        see file_steps; `clock`: a file with the seconds that its clock is wrong by. Raises TimeoutError when it does
+        not end (it is killed then)."""
+        request = {"arguments": arguments, "environment": environment, "state": str(state), "strike": strike,
+                   "clock": str(clock)}  # fmt: skip
         assert self._process.stdin is not None and self._process.stdout is not None
         self._process.stdin.write(json.dumps(request) + "\n")
         self._process.stdin.flush()
@@ -128,6 +131,7 @@ def _become(request: dict[str, Any], out: int, err: int, steps: int) -> None:
     try:
         from onebackup_driver.cli import main
 
+        _take_time_from(Path(request["clock"]))
         file_steps.watch(Path(request["state"]), steps, request["strike"])
         main.main(request["arguments"])
     except SystemExit as ended:
@@ -138,6 +142,13 @@ def _become(request: dict[str, Any], out: int, err: int, steps: int) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
+
+
+def _take_time_from(file: Path) -> None:
+    """A clock step as Python sees one: time.time goes wrong, the monotonic clock does not. (libfaketime cannot be used:
+    it makes Python's time.sleep fail with EINVAL.)"""
+    right = time.time
+    time.time = lambda: right() + int(file.read_text())
 
 
 def _read_all(descriptors: list[int]) -> list[str]:

@@ -26,9 +26,15 @@ class Facts:
     struck: Ended
     at_once: Seen
     log: str
-    power_changed_by_others: bool = False
+    power_left_by_others: Optional[tuple[int, int]] = None
+    nothing_left_by_others: bool = False
     recovers: list[Ended] = field(default_factory=list)
     finally_: Optional[Seen] = None
+
+    @property
+    def wanted_power(self) -> tuple[int, int]:
+        """What somebody else did to the VM in the middle of the run is what they want."""
+        return self.power_left_by_others or self.before.vm
 
     @property
     def killed(self) -> bool:
@@ -57,8 +63,8 @@ def after_recover(facts: Facts) -> list[str]:
             wrong.append(f"recover said a traceback: {(ended.out + ended.err)[-700:]}")
     if facts.recovers and facts.recovers[-1].code != 0:
         wrong.append(f"recover does not come to an end: {facts.recovers[-1]}")
-    if now.vm != facts.before.vm and not facts.power_changed_by_others:
-        wrong.append(f"the VM is {now.vm}, it was {facts.before.vm}")
+    if now.vm != facts.wanted_power:
+        wrong.append(f"the VM is {now.vm}, it should be {facts.wanted_power}")
     wrong += _nothing_of_ours(facts, now)
     wrong += _record(facts, now)
     if now.told.get("STATE") == "RUNNING" and now.vm != machines.DONE:
@@ -86,7 +92,7 @@ def _older_points(facts: Facts, now: Seen) -> list[str]:
 
 
 def _lost(facts: Facts) -> bool:
-    return facts.fault.startswith("old-apps-deleted")
+    return facts.fault.startswith("old-apps-deleted") or facts.nothing_left_by_others
 
 
 def _new_good(facts: Facts, now: Seen) -> list[Point]:
@@ -97,9 +103,9 @@ def _new_good(facts: Facts, now: Seen) -> list[Point]:
 
 
 def _power_or_command(facts: Facts) -> list[str]:
-    if facts.at_once.vm == facts.before.vm or facts.power_changed_by_others or facts.struck.code == 4:
+    if facts.at_once.vm == facts.wanted_power or facts.struck.code == 4:
         return []
-    return [f"the VM is {facts.at_once.vm}, not {facts.before.vm}, and the exit code is {facts.struck.code}"]
+    return [f"the VM is {facts.at_once.vm}, not {facts.wanted_power}, and the exit code is {facts.struck.code}"]
 
 
 def _good(facts: Facts) -> list[str]:
@@ -107,6 +113,8 @@ def _good(facts: Facts) -> list[str]:
         return _good_restore(facts)
     wrong, now = [], facts.at_once
     new = _new_good(facts, now)
+    if facts.nothing_left_by_others:
+        return []
     if len(new) != 1:
         return [f"exit 0 with {len(new)} new restore points: {now.points}"]
     if now.vm != machines.DONE and now.recorded != list(new[0].app_ids) and "section" not in facts.fault:

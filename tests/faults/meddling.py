@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Optional
 
 from sandbox.process import Refused
 from tests.e2e import machines
@@ -16,7 +16,8 @@ class Meddler:
 
     def __init__(self, site: Site, vm_id: int, before: dict[str, set[Any]], old_apps: list[int]) -> None:
         self.site, self.vm_id, self.before, self.old_apps = site, vm_id, before, old_apps
-        self.changed_power = False
+        self.took_all = False
+        self.left_power: Optional[tuple[int, int]] = None
         self.deeds: dict[str, Callable[[], object]] = {
             "vm-terminated": lambda: self._power("terminate-hard", machines.DONE),
             "vm-resumed": lambda: self._power("resume", machines.RUNNING),
@@ -46,8 +47,8 @@ class Meddler:
 
     def _power(self, action: str, state: tuple[int, int]) -> None:
         if self._try("one.vm.action", action, self.vm_id):
-            self.changed_power = True
             machines.await_state(self.site, self.vm_id, state)
+            self.left_power = state
 
     def _section(self, text: str) -> None:
         self._try("one.vm.update", self.vm_id, f"BACKUP=[{text}]", 1)
@@ -56,6 +57,8 @@ class Meddler:
         return sorted(self.site.ids(kind) - self.before[kind])
 
     def _delete_new(self, kind: str) -> None:
+        if kind == "marketapp" and self._new(kind) and not set(self.old_apps) & self.site.ids(kind):
+            self.took_all = True
         self._all(self._new(kind), f"one.{kind}.delete")
 
     def _end_new_vms(self) -> None:

@@ -25,7 +25,6 @@ RUN_TIMEOUT_S = 90.0
 DISKS = (machines.Disk(1, random=True), machines.Disk(2, "qcow2", persistent=True, random=True))
 KVM_DISKS = (machines.Disk(1, "qcow2", random=True), machines.Disk(1, "qcow2", random=True))
 ON_KVM = 'SCHED_REQUIREMENTS="HYPERVISOR=kvm"'
-FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1")
 #: Long enough for a loaded machine; what has to be short in a case is set by it.
 TIMEOUTS = {"call_s": 20, "patience_s": 20, "power_off_s": 20, "power_on_s": 20, "save_disk_s": 20, "upload_s": 20,
             "download_s": 20, "boot_s": 20, "undo_s": 10}  # fmt: skip
@@ -47,11 +46,9 @@ class Rig:
         self.server = HttpMarket(public_dir, web.url.rstrip("/"))
         self.front_end = self._stack.enter_context(process.start(self.folder / "one", version, speed=SPEED))
         self.proxy = self._stack.enter_context(Proxy(self.front_end.endpoint))
-        self._plain = ForkServer()
-        self._stack.callback(self._plain.close)
-        self._clocked: Optional[ForkServer] = None
         self._clock_file = self.folder / "clock"
-        self._running = self._plain
+        self._forks = ForkServer()
+        self._stack.callback(self._forks.close)
         self._sites: dict[str, tuple[Site, int]] = {}
         self._kvm = False
 
@@ -67,39 +64,32 @@ class Rig:
     # -- onebackup
 
     def run(self, site: Site, arguments: list[object], striker: Optional[Striker] = None,
-            strike: Optional[dict[str, Any]] = None, clock: bool = False) -> Ended:
+            strike: Optional[dict[str, Any]] = None) -> Ended:
         """One run of onebackup to its end, with a fault at a call (`striker`) or at a file operation (`strike`)."""
         self.proxy.watchers[:] = [striker] if striker is not None else []
-        self._running = self._with_clock() if clock else self._plain
+        self.step_clock(0)
         environment = {**site.environment, "ONE_XMLRPC": self.proxy.endpoint}
         state = site.location / "var" / "onebackup"
         try:
-            return self._running.run([str(item) for item in arguments], environment, state, strike or {}, RUN_TIMEOUT_S)
+            return self._forks.run(
+                [str(item) for item in arguments], environment, state, strike or {}, self._clock_file, RUN_TIMEOUT_S)
         finally:
             if striker is not None:
                 striker.release()
             self.proxy.watchers.clear()
 
     def signal(self, number: int) -> None:
-        self._running.signal(number)
+        self._forks.signal(number)
 
     def forget_space(self) -> None:
         """From now on the run cannot write one byte into a file."""
-        pid = self._running.pid
+        pid = self._forks.pid
         assert pid is not None
         resource.prlimit(pid, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
 
     def step_clock(self, seconds: int) -> None:
-        self._clock_file.write_text(f"{seconds:+d}")
-
-    def _with_clock(self) -> ForkServer:
-        self.step_clock(0)
-        if self._clocked is None:
-            self._clocked = ForkServer(LD_PRELOAD=str(FAKETIME), FAKETIME_TIMESTAMP_FILE=str(self._clock_file),
-                                       FAKETIME_NO_CACHE="1", FAKETIME_DONT_FAKE_MONOTONIC="1",
-                                       DONT_FAKE_MONOTONIC="1")  # fmt: skip
-            self._stack.callback(self._clocked.close)
-        return self._clocked
+        """From now on the run's clock goes wrong by so many seconds."""
+        self._clock_file.write_text(str(seconds))
 
     # -- the front-end
 
