@@ -82,7 +82,7 @@ def fall_back(context: Context, journal: Journal) -> None:
 def _has_newer(context: Context, machine: VirtualMachine, point: RestorePoint) -> bool:
     points = catalogue.build(cloud.apps(context), context.trusted_uids(machine.uid))
     newer = [found for found in catalogue.of_vm(points, point.vm_id, point.vm_started) if not found.problems]
-    return any((found.time, found.backup_id) > (point.time, point.backup_id) and not found.kept for found in newer)
+    return any(found.backup_id > point.backup_id and not found.kept for found in newer)
 
 
 def _record(context: Context, machine: VirtualMachine, point: RestorePoint) -> str:

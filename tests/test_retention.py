@@ -42,6 +42,12 @@ def test_of_one_moment_the_lower_id_is_older() -> None:
     assert retention.superseded([first, second], first) == []
 
 
+def test_what_was_made_while_the_clock_was_ahead_is_older_all_the_same() -> None:
+    ahead, new = point(1, TIME + 86400), point(2)
+    assert ids(retention.superseded([new, ahead], new)) == [102]
+    assert retention.superseded([new, ahead], ahead) == []
+
+
 def test_kept_ones_and_oneshots_stay() -> None:
     kept, oneshot, old, new = (
         point(1, TIME - 30, KEEP="YES"),
