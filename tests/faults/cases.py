@@ -83,7 +83,7 @@ def _run(rig: Rig, case: Case, scenario: Scenario, outcome: Outcome) -> bool:
     if struck is None:
         return False
     facts = Facts(case.fault, scenario.restores, before, struck, seen.look(site, vm_id), _log(site),
-                  meddler.left_power, meddler.took_all)  # fmt: skip
+                  meddler.left_power, meddler.took_all or _too_late(case))  # fmt: skip
     outcome.said = struck.err or struck.out
     if scenario.prelude is None:
         outcome.wrong += invariants.at_once(facts)
@@ -113,6 +113,11 @@ def _strike(rig: Rig, case: Case, scenario: Scenario, site: Site, vm_id: int, me
     if not striker.hit:
         outcome.skipped = "the run did not come to this step"
     return ended
+
+
+def _too_late(case: Case) -> bool:
+    """The new restore point is deleted by somebody while the run deletes what it replaces: nothing can be saved."""
+    return case.fault.startswith("new-apps-deleted") and case.step.startswith("one.marketapp.delete")
 
 
 def _log(site: Site) -> str:
