@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from typing import Optional
 
 import zstandard
@@ -87,14 +88,14 @@ class Cutter:
         self._encrypted = memoryview(bytearray(bound if keys.encrypted else 0))
         self._zeros = bytearray(parameters.block_bytes)
 
-    def cut(self, data: memoryview, cell_id: bytes, known: Optional[Recipe], writer: PackWriter) -> Recipe:
-        """The recipe of a cell; new blocks are appended to `writer`. `known`: a recipe that may share blocks."""
+    def cut(self, data: memoryview, cell_id: bytes, known: Sequence[Recipe], writer: PackWriter) -> Recipe:
+        """The recipe of a cell; new blocks are appended to `writer`. `known`: recipes that may share blocks."""
         block_ids = self._block_ids(data)
-        if known is not None:
-            made = self._from_known(data, cell_id, block_ids, known, writer)
-            if len(made.frames) <= self._parameters.frames_per_cell:
-                return made
-        return self._new(data, cell_id, block_ids, writer)
+        places = _places(known)
+        most = self._parameters.frames_per_cell - 1
+        if len({places[found][0] for found in block_ids if found in places}) > most:
+            places = {}  # scattered over too many frames
+        return self._assembled(data, cell_id, block_ids, places, writer)
 
     def _block_ids(self, data: memoryview) -> list[Optional[bytes]]:
         size, zeros, block_id = self._parameters.block_bytes, self._zeros, self._keys.block_id
@@ -104,28 +105,12 @@ class Cutter:
             ids[-1] = None
         return ids
 
-    def _from_known(
-        self, data: memoryview, cell_id: bytes, ids: list[Optional[bytes]], known: Recipe, writer: PackWriter
-    ) -> Recipe:
-        places = {
-            known.block_ids[16 * number : 16 * number + 16]: (known.frames[known.places[2 * number]], place)
-            for number, place in enumerate(known.places[1::2])
-            if known.places[2 * number] != recipe.ZERO
-        }
-        frames = {places[found][0] for found in ids if found in places}
-        if len(frames) >= self._parameters.frames_per_cell:
-            places = {}
-        return self._assembled(data, cell_id, ids, places, writer)
-
-    def _new(self, data: memoryview, cell_id: bytes, ids: list[Optional[bytes]], writer: PackWriter) -> Recipe:
-        return self._assembled(data, cell_id, ids, {}, writer)
-
     def _assembled(
         self,
         data: memoryview,
         cell_id: bytes,
         ids: list[Optional[bytes]],
-        places: dict[bytes, tuple[Frame, int]],
+        places: dict[Optional[bytes], tuple[Frame, int]],
         writer: PackWriter,
     ) -> Recipe:
         new: dict[bytes, int] = {}
@@ -161,6 +146,19 @@ class Cutter:
             while count := reader.readinto(self._compressed[done:]):
                 done += count
         return self._compressed[:done]
+
+
+def _places(known: Sequence[Recipe]) -> dict[Optional[bytes], tuple[Frame, int]]:
+    """Where each block of these recipes lies; of several places that of the first recipe."""
+    places: dict[Optional[bytes], tuple[Frame, int]] = {}
+    for made in reversed(known):
+        numbers, ids = made.places, made.block_ids
+        for block in range(made.block_count()):
+            if numbers[2 * block] != recipe.ZERO:
+                start = vault.BLOCK_ID_BYTES * block
+                block_id = ids[start : start + vault.BLOCK_ID_BYTES]
+                places[block_id] = (made.frames[numbers[2 * block]], numbers[2 * block + 1])
+    return places
 
 
 def _runs(blocks: list[int]) -> list[tuple[int, int]]:

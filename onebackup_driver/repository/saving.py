@@ -14,13 +14,16 @@ from onebackup_driver.repository.extent import Extent
 from onebackup_driver.repository.format import header, index, pack, vault
 from onebackup_driver.repository.format.cells import Cells
 from onebackup_driver.repository.format.recipe import Recipe
-from onebackup_driver.repository.lookup import Lookup
+from onebackup_driver.repository.lookup import Found, Lookup
 from onebackup_driver.repository.reading import Tables
 from onebackup_driver.repository.stores import base
 
 Progress = Callable[[int, int], None]
 #: Cells of this run that are found again within it; beyond this many only those of earlier runs are.
 _REMEMBERED = 200_000
+#: How far from cells that were found blocks are looked for when there is no parent.
+_NEAR_PACKS = 4
+_NEAR_RECIPES = 6
 _NOWHERE = 0xFFFFFFFF
 
 
@@ -97,6 +100,7 @@ class Saving:
         self._numbers, self._places = array("I"), (array("I"), array("I"))
         self._ids = bytearray()
         self._recent: dict[bytes, Place] = {}
+        self._near: dict[bytes, Found] = {}
         self._lock = threading.Lock()
         self._failure: Optional[BaseException] = None
 
@@ -167,7 +171,27 @@ class Saving:
         place = self._recent.get(cell_id)
         if place is None and (found := self.lookup.find(cell_id)) is not None:
             place = Place(self.packs.number(found.entry), found.recipe)
+            self._near = {found.entry.pack_id: found, **self._near}
         return place
+
+    def related(self, number: int) -> list[Recipe]:
+        """Recipes that may share blocks with a new cell: the parent's at its place, else those that were stored close
+        to cells found lately (of the VM that this one is a clone of)."""
+        entry, recipe = self.of_parent(number)
+        if entry is not None:
+            return self._recipes(Found(entry, recipe), 0, 1)
+        self._near = near = dict(list(self._near.items())[:_NEAR_PACKS])
+        return [found for hit in near.values() for found in self._recipes(hit, -_NEAR_RECIPES, _NEAR_RECIPES)]
+
+    def _recipes(self, found: Found, begin: int, end: int) -> list[Recipe]:
+        try:
+            count = len(self.tables.table(found.entry).offsets)
+            numbers = range(max(0, found.recipe + begin), min(count, found.recipe + end))
+            recipes = [self.tables.recipe(found.entry, number) for number in numbers]
+        except (problems.Damaged, problems.Missing):
+            return []  # verify says so; what is here is whole, and is stored again
+        avoided = self.lookup.avoided
+        return [made for made in recipes if avoided.isdisjoint([frame.pack_id for frame in made.frames])]
 
     def of_parent(self, number: int, cell_id: Optional[bytes] = None) -> tuple[Optional[pack.Entry], int]:
         """The parent's cell with this number, when it is this cell (None: whatever it is) and may be referred to."""
@@ -244,7 +268,7 @@ class _Worker:
     def _store(self, data: memoryview, cell_id: bytes, number: int) -> Place:
         writer = self._open_writer()
         before = writer.size_bytes
-        made = self._cutter.cut(data, cell_id, self._base(number), writer)
+        made = self._cutter.cut(data, cell_id, self._run.related(number), writer)
         place = Place(self._number, writer.append_recipe(made))
         own = [frame for frame in made.frames if frame.pack_id == writer.pack_id and frame.offset >= before]
         self._run.stored(sum(frame.raw_bytes for frame in own))
@@ -252,17 +276,6 @@ class _Worker:
         if writer.is_full(self._run.parameters.pack_bytes):
             self.finish()
         return place
-
-    def _base(self, number: int) -> Optional[Recipe]:
-        entry, recipe = self._run.of_parent(number)
-        if entry is None:
-            return None
-        try:
-            base_recipe = self._run.tables.recipe(entry, recipe)
-        except (problems.Damaged, problems.Missing):
-            return None  # verify says so; what is here is whole, and is stored again
-        packs = {frame.pack_id for frame in base_recipe.frames}
-        return base_recipe if packs.isdisjoint(self._run.lookup.avoided) else None
 
     def _open_writer(self) -> packing.PackWriter:
         if self._writer is None:
