@@ -72,6 +72,8 @@ def _codes(call: str) -> Iterable[int]:
 
 
 def _meddling(scenario: str) -> Iterable[str]:
+    if scenario == "removal":
+        return ("old-apps-deleted", "old-apps-locked", "marketplace-disabled")
     return IN_RESTORES if scenario == "restore" else (*MEDDLING, *MEDDLING_AFTER)
 
 

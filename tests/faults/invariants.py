@@ -74,6 +74,23 @@ def after_recover(facts: Facts) -> list[str]:
     return wrong
 
 
+def removing(facts: Facts) -> list[str]:
+    """Restore points of a terminated VM are deleted: whole, or whole still there; and the exit code says which."""
+    now, wrong = facts.finally_, []
+    assert now is not None
+    for ended in (facts.struck, *facts.recovers):
+        if any(sign in ended.out + ended.err for sign in _TRACEBACK):
+            wrong.append(f"said a traceback: {(ended.out + ended.err)[-700:]}")
+    locked = facts.fault == "old-apps-locked"
+    if not _lost(facts):
+        wrong += [f"half a restore point is left: {point}" for point in now.points.values() if point.fault]
+    if now.things["journals"] and not locked:
+        wrong.append("a journal is left")
+    if not locked and facts.struck.code == 0 and facts.at_once.points and not _lost(facts):
+        wrong.append(f"exit 0, and there still is {facts.at_once.points}")
+    return wrong
+
+
 def command(ended: Ended) -> str:
     """What the admin is told to type; empty when nothing."""
     text = (ended.err + ended.out).strip()

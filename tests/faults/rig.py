@@ -133,7 +133,7 @@ class Rig:
         return site, vm_id
 
     def configure(self, site: Site, **timeouts: float) -> None:
-        site.configure(timeouts={**TIMEOUTS, **timeouts})
+        site.configure(timeouts={**TIMEOUTS, **timeouts}, terminated_vms="delete")
 
 
 def settle(condition: Any, timeout_s: float = 5.0) -> bool:

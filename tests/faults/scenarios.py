@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
+from tests.e2e import machines
 from tests.e2e.site import Site
 from tests.faults import seen
 from tests.faults.meddling import Meddler
@@ -16,7 +17,8 @@ from tests.faults.striking import Striker
 
 @dataclass(frozen=True)
 class Scenario:
-    """`command`: backup, restore or recover. `prelude`: the run that is killed first, at which step, and how."""
+    """`command`: backup, restore, recover, or run (the timer, which deletes the restore points of a terminated VM).
+    `prelude`: the run that is killed first, at which step, and how."""
 
     name: str
     command: str
@@ -26,19 +28,23 @@ class Scenario:
     @property
     def fixture(self) -> str:
         """Scenarios with the same name here use the same VM."""
-        return self.name if self.name in ("backup-suspend", "backup-live") else "machine"
+        return self.name if self.name in ("backup-suspend", "backup-live", "removal") else "machine"
 
     @property
     def restores(self) -> bool:
         return self.command == "restore" or (self.prelude is not None and self.prelude[0] == "restore")
+
+    @property
+    def removes(self) -> bool:
+        return self.command == "run"
 
     def arguments(self, site: Site, vm_id: int) -> list[object]:
         return [*_arguments(self.command, vm_id), *self.options, "--logger", log_file(site)]
 
 
 def _arguments(command: str, vm_id: int) -> list[object]:
-    if command == "recover":
-        return ["recover"]
+    if command in ("recover", "run"):
+        return [command]
     return [command, vm_id, *(["--force"] if command == "backup" else ["-d", "default"])]
 
 
@@ -51,6 +57,7 @@ SCENARIOS = {
     for scenario in (
         Scenario("backup", "backup"),
         Scenario("restore", "restore"),
+        Scenario("removal", "run"),
         Scenario("backup-suspend", "backup", ("--mode", "SUSPEND")),
         Scenario("backup-live", "backup", ("--mode", "LIVE")),
         Scenario("recover-template", "recover", (), ("backup", "one.template.allocate.1", "kill-after")),
@@ -78,6 +85,8 @@ def prelude(rig: Rig, site: Site, vm_id: int, scenario: Scenario) -> None:
 def record(rig: Rig, scenario: Scenario) -> dict[str, int]:
     """The steps of a clean run: API calls with their number of arguments, then file operations (0)."""
     site, vm_id = rig.fixture(scenario.fixture)
+    if scenario.removes:
+        end_vm(rig, site, vm_id)
     prelude(rig, site, vm_id, scenario)
     before = seen.look(site, vm_id)
     striker = Striker(rig, "", "", None)
@@ -85,7 +94,16 @@ def record(rig: Rig, scenario: Scenario) -> dict[str, int]:
     assert ended.code == 0, ended
     if scenario.restores:
         clear_restored(site, before, vm_id)
+    if scenario.removes:
+        rig.discard(scenario.fixture)
     return {**striker.trace.steps, **dict.fromkeys(ended.file_steps, 0)}
+
+
+def end_vm(rig: Rig, site: Site, vm_id: int) -> None:
+    """The VM is terminated, and the site wants the restore points of such VMs deleted."""
+    site.call("one.vm.action", "terminate-hard", vm_id)
+    machines.await_state(site, vm_id, machines.DONE)
+    rig.configure(site)
 
 
 def clear_restored(site: Site, before: seen.Seen, vm_id: int) -> None:
