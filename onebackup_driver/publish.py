@@ -101,10 +101,16 @@ def remove_apps(context: Context, run: str) -> None:
 
 def remove_point(context: Context, run: str, app_ids: list[int]) -> None:
     """Delete the apps of a restore point, the VMTEMPLATE app first; only those that say they are of this run."""
-    apps = cloud.apps(context)
-    for made in catalogue.made_by(apps, run, {item.uid for item in apps if item.app_id in app_ids}):
-        if made.app_id in app_ids:
-            delete_app(context, made.app_id)
+
+    def look() -> Optional[bool]:
+        apps = cloud.apps(context)
+        made = catalogue.made_by(apps, run, {item.uid for item in apps if item.app_id in app_ids})
+        found = [item.app_id for item in made if item.app_id in app_ids]
+        for app_id in found:
+            delete_app(context, app_id)
+        return None if found else True
+
+    waiting.until(look, context.timeouts.undo_s, f"the apps {app_ids} could not be deleted")
 
 
 def delete_app(context: Context, app_id: int) -> None:

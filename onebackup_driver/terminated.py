@@ -61,8 +61,9 @@ def sweep(context: Context, alive: set[int]) -> list[Swept]:
             swept += [Swept(vm_id, True, line) for line in _remove(context, vm_id)]
         except locks.Busy:
             pass  # the next run looks again
-        except errors.Error as error:
-            swept.append(Swept(vm_id, False, f"its restore points could not be deleted: {error}"))
+        except (errors.Error, OSError) as error:
+            what = f"its restore points could not be deleted: {errors.in_words(error)}"
+            swept.append(Swept(vm_id, False, what))
     return swept
 
 

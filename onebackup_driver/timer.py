@@ -32,6 +32,7 @@ from onebackup_driver.context import Context
 from onebackup_driver.planner import Plan
 from onebackup_driver.progress import Progress
 from onebackup_driver.recover import Recovered
+from onebackup_driver.retry import Failure
 from onebackup_driver.schedule import Circumstances, Decision
 
 _PAUSE_S = 0.2
@@ -146,7 +147,7 @@ def _forget_gone(context: Context, made: Plan) -> None:
     known = failures.load(context.where.failures)
     kept = {vm_id: row for vm_id, row in known.items() if vm_id in there}
     if kept != known:
-        failures.save(context.where.failures, kept)
+        _remember(context, kept)
 
 
 def _ended(context: Context, decision: Decision, report: Report, result: str, message: str) -> None:
@@ -161,10 +162,14 @@ def _ended(context: Context, decision: Decision, report: Report, result: str, me
     elif result == children.SKIPPED:
         rows.update({machine.vm_id: before} if before else {})
     if rows.get(machine.vm_id) != before:
-        try:
-            failures.save(context.where.failures, rows)
-        except OSError as error:
-            context.log.error("Cannot write %s: %s", context.where.failures, error)
+        _remember(context, rows)
+
+
+def _remember(context: Context, rows: dict[int, Failure]) -> None:
+    try:
+        failures.save(context.where.failures, rows)
+    except OSError as error:
+        context.log.error("What failed is not remembered: %s", errors.in_words(error))
 
 
 class _Work:

@@ -36,6 +36,9 @@ def _guarded(argv: list[str]) -> int:
         return 128 + error.signal_number
     except BrokenPipeError:
         return 128 + 13
+    except OSError as error:  # a full disk, a directory of another user: no bug of ours
+        print(f"ERROR: {errors.in_words(error)}", file=sys.stderr)
+        return errors.EXIT_FAILED
 
 
 def parser() -> argparse.ArgumentParser:

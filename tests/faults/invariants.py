@@ -86,7 +86,8 @@ def removing(facts: Facts) -> list[str]:
         wrong += [f"half a restore point is left: {point}" for point in now.points.values() if point.fault]
     if now.things["journals"] and not locked:
         wrong.append("a journal is left")
-    if not locked and facts.struck.code == 0 and facts.at_once.points and not _lost(facts):
+    kept_rightly = locked or facts.fault == "clock-back" or _lost(facts)
+    if facts.struck.code == 0 and facts.at_once.points and not kept_rightly:
         wrong.append(f"exit 0, and there still is {facts.at_once.points}")
     return wrong
 

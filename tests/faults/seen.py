@@ -61,11 +61,10 @@ def look(site: Site, vm_id: int) -> Seen:
 
 
 def points(site: Site) -> dict[str, Point]:
-    """Every run that has an app in this site's marketplaces."""
-    own = set(site.apps())
+    """Every run that has an app in this site's marketplace."""
     runs: dict[str, list[etree._Element]] = {}
     for app in site.pool("marketapp"):
-        if int(app.findtext("ID", "-1")) in own:
+        if app.findtext("MARKETPLACE_ID") == str(site.market):
             runs.setdefault(app.findtext("TEMPLATE/ONEBACKUP/RUN") or "no run", []).append(app)
     return {run: _point(site, run, apps) for run, apps in runs.items()}
 
