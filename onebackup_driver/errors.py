@@ -24,6 +24,8 @@ class Error(Exception):
 
 def in_words(error: BaseException) -> str:
     """The error without what only a programmer wants to see."""
+    if isinstance(error, NeedsAttention):
+        return error.what
     return (error.strerror if isinstance(error, OSError) else "") or str(error)
 
 
@@ -52,7 +54,7 @@ class NeedsAttention(Error):
 
     def __init__(self, message: str, command: str):
         super().__init__(f"{message}; to put it right: {command}")
-        self.command = command
+        self.what, self.command = message, command
 
 
 class TimedOut(Failed):

@@ -133,5 +133,7 @@ def _allocate(context: Context, name: str, text: str, marketplace_id: int, what:
     try:
         app_id = cloud.create(context, "marketapp", name, "one.marketapp.allocate", text, marketplace_id)
         return cloud.one_app(context, app_id)
+    except errors.NoSuchObject as error:
+        raise errors.Failed(f"the app or image of {what} was deleted by somebody else: {error}") from error
     except errors.CallRefused as error:
         raise errors.Failed(f"marketplace {marketplace_id} does not take {what}: {error}") from error

@@ -63,6 +63,9 @@ def _one(context: Context, path: Path, dry_run: bool) -> Recovered:
         return Recovered(book.vm_id, str(error), untouched=True)
     except journal.Unreadable as error:
         return Recovered(-1, str(error), good=False)
+    except OSError as error:
+        what = f"VM {book.vm_id}: its run {book.run} cannot be recovered now: {errors.in_words(error)}"
+        return Recovered(book.vm_id, f"{what}; to put it right: onebackup recover", good=False)
 
 
 def finish_or_undo(context: Context, book: Journal) -> Recovered:
@@ -93,10 +96,8 @@ def _undo(context: Context, book: Journal) -> Recovered:
     told = bool(problems) or _told(context, book)
     book.close("undone" if told and not problems else "attention")
     if problems:
-        reasons = "; ".join(dict.fromkeys(map(errors.in_words, problems)))
-        message = (
-            f"VM {book.vm_id}: a dead run could not be undone: {reasons}; to put it right: {undo.command(problems)}"
-        )
+        what = f"VM {book.vm_id}: a dead run could not be undone: {undo.reasons(problems)}"
+        message = f"{what}; to put it right: {undo.command(problems)}"
         return Recovered(book.vm_id, message, good=False)
     after = f", {_state(context, book)}" if book.kind == "backup" else ""
     if not told:

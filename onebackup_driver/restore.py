@@ -97,6 +97,8 @@ def _template(context: Context, source: Source, made: list[int], name: str, run:
 def _instantiate(context: Context, template_id: int, vm_name: str) -> int:
     try:
         return int(context.front_end.call("one.template.instantiate", template_id, vm_name, True, "", False))
+    except errors.CallRefused as error:
+        raise errors.Failed(f"no VM can be made from the restored template: {error}") from error
     except errors.OutcomeUnknown:
         found = reborn.made_from(context, template_id)
         if found is None:
@@ -107,6 +109,8 @@ def _instantiate(context: Context, template_id: int, vm_name: str) -> int:
 def _release(context: Context, vm_id: int) -> None:
     try:
         context.front_end.call("one.vm.action", "release", vm_id)
+    except errors.CallRefused as error:
+        raise errors.Failed(f"the restored VM {vm_id} cannot be started: {error}") from error
     except errors.OutcomeUnknown:
         context.log.warning("No answer to release of VM %s, looking whether it was carried out", vm_id)
         if cloud.machine(context, vm_id).state.state == states.HOLD:

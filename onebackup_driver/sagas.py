@@ -48,8 +48,7 @@ def _break_off(context: Context, book: Journal, error: BaseException, tell: bool
         told = status.tell(context, book.vm_id, records.ERROR, f"{what}; {now}nothing older was lost", RUN=book.run)
     _close(context, book, "undone" if told and not problems else "attention")
     if problems:
-        reasons = "; ".join(dict.fromkeys(map(errors.in_words, problems)))
-        message = f"{what}; and this could not be undone: {reasons}{f'; {now}' if now else ''}".rstrip(", ")
+        message = f"{what}; and this could not be undone: {undo.reasons(problems)}; {now}".rstrip("; ,")
         return errors.NeedsAttention(message, undo.command(problems))
     if isinstance(error, (errors.Error, OSError)):
         return errors.Failed(

@@ -32,6 +32,13 @@ def command(problems: list[Exception]) -> str:
     return " && ".join(dict.fromkeys([*commands, "onebackup recover"]))
 
 
+def reasons(problems: list[Exception]) -> str:
+    """The problems in words, each once; of an unreachable front-end one is enough."""
+    silent = [item for item in problems if isinstance(item, (errors.Unreachable, errors.OutcomeUnknown))]
+    told = [item for item in problems if item not in silent[1:]]
+    return "; ".join(dict.fromkeys(map(errors.in_words, told)))
+
+
 def unlocking(vm_id: int, error: BaseException) -> str:
     """What to type first when an ONEBACKUP or BACKUP could not be written because its VM is locked."""
     of_vm = isinstance(error, errors.NotAuthorized) and error.method == "one.vm.update"

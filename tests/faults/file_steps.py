@@ -42,7 +42,7 @@ class _Watcher:
         os.write(self.report, f"{name}\n".encode())
         if name == self.step:
             self._strike(what)
-        if self.full_for and what.split(":")[1] == self.full_for and what.split(":")[2] != "remove":
+        if self.full_for and what.split(":")[1] == self.full_for and what.split(":")[2] not in ("remove", "sync"):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def _what(self, event: str, arguments: tuple[Any, ...]) -> Optional[str]:
