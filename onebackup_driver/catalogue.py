@@ -7,7 +7,7 @@ restore point deleted or a strange disk restored (opennebula.md B14).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Optional
 
 from onebackup_driver import manifest, states, xml_values
@@ -83,7 +83,7 @@ def made_by(apps: list[App], run: str, trusted_uids: set[int]) -> list[App]:
 
 def _restore_point(vm_app: App, apps: dict[int, App]) -> RestorePoint:
     saved_disks = manifest.read_disks(vm_app.element)
-    disks = tuple((saved, _image_app(saved, vm_app, apps)) for saved in saved_disks)
+    disks = tuple(_with_app(saved, vm_app, apps) for saved in saved_disks)
     problems = [problem for saved, app in disks for problem in _disk_problems(saved, app)]
     if vm_app.state != states.APP_READY:
         problems.append(f"app {vm_app.app_id} is {states.app(vm_app.state)}")
@@ -97,9 +97,21 @@ def _restore_point(vm_app: App, apps: dict[int, App]) -> RestorePoint:
     return RestorePoint(vm_app, disks, tuple(problems))
 
 
-def _image_app(saved: manifest.SavedDisk, vm_app: App, apps: dict[int, App]) -> Optional[App]:
-    app = apps.get(saved.app_id)
-    if app is None or app.tags.get("RUN") != vm_app.tags.get("RUN"):
+def _with_app(
+    saved: manifest.SavedDisk, vm_app: App, apps: dict[int, App]
+) -> tuple[manifest.SavedDisk, Optional[App]]:
+    """A disk and its app; where the catalogue was made anew (another database, another zone) the app has a new id."""
+    app = _image_app(apps.get(saved.app_id), saved, vm_app)
+    if app is None and saved.app_id >= 0 and saved.app_name:
+        named = (item for item in apps.values() if item.name == saved.app_name)
+        app = next((item for item in named if _image_app(item, saved, vm_app)), None)
+    return (saved, None) if app is None else (replace(saved, app_id=app.app_id), app)
+
+
+def _image_app(app: Optional[App], saved: manifest.SavedDisk, vm_app: App) -> Optional[App]:
+    if app is None or not app.tags.get("RUN") or app.tags.get("RUN") != vm_app.tags.get("RUN"):
+        return None
+    if app.tags.get("DISK_ID") != str(saved.disk_id):
         return None
     # A VM's owner who owns its restore point could name oneadmin's apps of another VM in it, to have them deleted.
     own = vm_app.uid in (0, app.uid)

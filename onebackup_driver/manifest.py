@@ -27,7 +27,8 @@ _VM_LIMIT_BYTES = 16 * 1024 * 1024
 
 @dataclass(frozen=True)
 class SavedDisk:
-    """One disk of a restore point: what was saved and what the marketplace says it stored."""
+    """One disk of a restore point: what was saved and what the marketplace says it stored. `source` is known only of
+    one that was just made."""
 
     disk_id: int
     app_id: int
@@ -35,6 +36,7 @@ class SavedDisk:
     size_mb: int
     md5: str
     format: str
+    source: str = ""
 
 
 def tags(machine: VirtualMachine, run: str, role: str, moment: int) -> Vector:

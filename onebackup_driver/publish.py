@@ -12,6 +12,7 @@ from onebackup_driver import (
     catalogue,
     cloud,
     errors,
+    kept_vm,
     manifest,
     names,
     restore_template,
@@ -76,6 +77,7 @@ def vm_app(
     """Make the VMTEMPLATE app, which makes the restore point complete, and see it READY."""
     stock = template_text.render(restore_template.stock_text(machine))
     text = manifest.vm_app(backup_name, stock, version, tag, saved, machine)
+    kept_vm.keep(context, saved, tag, text)
     made = _allocate(context, backup_name, text, marketplace_id, "the VM")
     if made.state != states.APP_READY:
         raise errors.Failed(f"app {made.app_id} of the VM is {states.app(made.state)}: {made.error_text}")
@@ -84,7 +86,9 @@ def vm_app(
 
 def saved_disk(disk: Disk, ready: app.App) -> manifest.SavedDisk:
     """What the manifest says of one verified upload."""
-    return manifest.SavedDisk(disk.disk_id, ready.app_id, ready.name, ready.size_mb, ready.md5, ready.format)
+    return manifest.SavedDisk(
+        disk.disk_id, ready.app_id, ready.name, ready.size_mb, ready.md5, ready.format, ready.source
+    )
 
 
 def remove_apps(context: Context, run: str) -> None:

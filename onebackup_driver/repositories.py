@@ -11,12 +11,14 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Optional
+from typing import TYPE_CHECKING, Any, Optional
 
 from onebackup_driver import errors, files, paths, stored_object
 from onebackup_driver.app import Marketplace
-from onebackup_driver.repository import keys, location, repository
-from onebackup_driver.repository.repository import Repository
+from onebackup_driver.repository import location
+
+if TYPE_CHECKING:  # what compresses and encrypts is loaded by those who need it
+    from onebackup_driver.repository.repository import Repository
 
 DRIVER = "onebackup"
 _OPTIONS = ("ENDPOINT", "REGION", "SIGNATURE_VERSION", "FORCE_PATH_STYLE", "QUOTA_MB")
@@ -81,11 +83,13 @@ def locate(settings: Settings, cache: Path) -> location.Location:
 
 def open(settings: Settings, where: paths.Paths) -> Repository:
     """Open it. Raises UsageError, NotARepository, WrongKey, Damaged, StoreFailed."""
+    from onebackup_driver.repository import keys, repository
+
     key = keys.load(Path(settings.key_file)) if settings.key_file else None
     opened = repository.open(locate(settings, where.state / "cache").open_store(), key)
     if settings.compression_level:
         parameters = replace(opened.parameters, compression_level=settings.compression_level)
-        opened = Repository(opened.store, replace(opened.header, parameters=parameters), opened.vault)
+        opened = repository.Repository(opened.store, replace(opened.header, parameters=parameters), opened.vault)
     return opened
 
 
@@ -121,6 +125,12 @@ def all_known(where: paths.Paths) -> dict[str, Settings]:
     """Everything that was remembered, by the ids of the repositories."""
     found = {path.stem: known(where, path.stem) for path in sorted(_folder(where).glob("*.json"))}
     return {name: settings for name, settings in found.items() if settings is not None}
+
+
+def of_number(where: paths.Paths, marketplace_id: int) -> Optional[Settings]:
+    """What the driver of this front-end was told of a marketplace, when it was."""
+    found = (settings for settings in all_known(where).values() if settings.marketplace_id == marketplace_id)
+    return next(found, None)
 
 
 def _settings(values: Mapping[str, Any]) -> Settings:

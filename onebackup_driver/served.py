@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Optional
+from typing import TYPE_CHECKING, Optional
 
 from onebackup_driver import errors, repositories, units
-from onebackup_driver.repository.format.manifest import Manifest
-from onebackup_driver.repository.repository import Repository
 from onebackup_driver.site_rules import Gateway
+
+if TYPE_CHECKING:
+    from onebackup_driver.repository.format.manifest import Manifest
+    from onebackup_driver.repository.repository import Repository
 
 #: `kind` of a manifest's facts: a disk, or what is known of a whole VM (no disk of its own).
 DISK, VM = "disk", "vm"

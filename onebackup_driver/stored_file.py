@@ -53,6 +53,18 @@ def fetch(url: str, with_checksum: bool, timeout_s: float) -> Stored:
     return Stored(length, digest.hexdigest() if digest is not None else None)
 
 
+def check_offered(url: str) -> None:
+    """Ask whether a file is there, without fetching it. Raises Failed."""
+    import requests
+
+    try:
+        answer = requests.head(url, timeout=_STALL_TIMEOUT_S)
+    except requests.exceptions.RequestException as error:
+        raise errors.Failed(f"{url} cannot be asked for: {' '.join(str(error).split())[:200]}") from error
+    if answer.status_code != 200:
+        raise errors.Failed(f"the marketplace answers {answer.status_code} {answer.reason} for {url}")
+
+
 def local_length(path: str) -> Optional[int]:
     """Length in bytes of an image file when this machine can see it (datastores shared with the front-end)."""
     try:

@@ -7,7 +7,7 @@ from typing import Optional
 
 from lxml import etree
 
-from onebackup_driver import errors, s3_marketplace, states, stored_file, stored_object, xml_values
+from onebackup_driver import errors, repositories, s3_marketplace, states, stored_file, stored_object, xml_values
 from onebackup_driver.app import App, Marketplace
 from onebackup_driver.context import Context
 from onebackup_driver.s3_access import Access
@@ -18,7 +18,8 @@ def stored(context: Context, app: App, image: etree._Element, marketplace: Marke
     """Compare an uploaded app with the image it was made from. Raises Failed saying what differs.
 
     Every marketplace: state, size, checksum and format. An http(s) or s3 one: the stored file is fetched from where a
-    restore would fetch it, and its length and (verify: checksum) MD5 are compared.
+    restore would fetch it, and its length and (verify: checksum) MD5 are compared. Our own: what it serves is not the
+    image's file but made of its content, with the MD5 that the driver found when it read all of it back.
     """
     what = f"app {app.app_id} ({app.name})"
     if app.state != states.APP_READY:
@@ -36,7 +37,10 @@ def stored(context: Context, app: App, image: etree._Element, marketplace: Marke
 
 
 def _compare(context: Context, app: App, marketplace: Marketplace, image_path: str, what: str) -> None:
-    length = stored_file.local_length(image_path)
+    if marketplace.driver == repositories.DRIVER and context.configuration.verify != "checksum":
+        stored_file.check_offered(app.source)
+        return
+    length = None if marketplace.driver == repositories.DRIVER else stored_file.local_length(image_path)
     with_checksum = context.configuration.verify == "checksum" or length is None
     found = _fetch(context, app, marketplace, with_checksum)
     if found is None:

@@ -121,12 +121,14 @@ def export_key(arguments: argparse.Namespace) -> int:
 
 def what(point: Manifest) -> str:
     """Of what a restore point is, in words."""
+    if point.facts.get("kind") == served.VM:
+        return f"VM of run {point.facts.get('run', '')}: {point.facts.get('disks', 0)} disk(s)"
     attributes = dict(map(tuple, point.facts.get("app", [])))
     tags: Any = attributes.get("ONEBACKUP", {})
     name = str(attributes.get("NAME", ""))
     if not isinstance(tags, dict) or not tags.get("VM_ID"):
         return name or "-"
-    disk = f"disk {tags['DISK_ID']} of " if point.facts.get("kind") == served.DISK and "DISK_ID" in tags else ""
+    disk = f"disk {tags['DISK_ID']} of " if "DISK_ID" in tags else ""
     return f"{disk}VM {tags['VM_ID']} ({tags.get('VM_NAME', '')})"
 
 

@@ -29,7 +29,7 @@ def local(site: Site, request: payload.Request) -> Iterator[Image]:
     if place.startswith("/"):
         path = Path(place)
         _check_kind(path)
-        yield Image(path, image_format, Path(request.datastore_path or path.parent))
+        yield Image(path, image_format, Path(request.datastore_path or path.parent), request.source.size_mb)
         return
     if not site.downloader.is_file():
         raise errors.Failed(f"{place} is not on this machine, and there is no {site.downloader} to bring it")
@@ -38,7 +38,7 @@ def local(site: Site, request: payload.Request) -> Iterator[Image]:
     with tempfile.TemporaryDirectory(prefix="onebackup-import-", dir=scratch) as folder:
         path = Path(folder) / "image"
         _download(site.downloader, place, path, site.rules.timeouts.upload_s)
-        yield Image(path, image_format, Path(folder))
+        yield Image(path, image_format, Path(folder), request.source.size_mb)
 
 
 def dispose(request: payload.Request) -> str:

@@ -53,8 +53,6 @@ def _store(site: Site, request: payload.Request, opened: Repository, image: stor
     parent = parents.find(site.where, opened, series)
     facts: dict[str, Any] = {"kind": served.DISK, "series": series, "app": listed.attributes(request)}
     made = storing.store(opened, image, parent, facts, site.where)
-    if made.size_bytes <= 0:
-        raise errors.Failed(f"{image.path} is empty")
     parents.remember(site.where, opened, series, made.name)
     return made
 

@@ -52,9 +52,9 @@ def lines(where: paths.Paths, opened: Repository, gateway: Gateway) -> list[str]
     made = list(opened.manifests())
     disks = [item for item in made if item.facts.get("kind") == served.DISK]
     runs = [_run(item) for item in disks]
-    templates = [_disk(opened, item, gateway) for item in disks]
-    templates += [_vm(item) for item in made if item.facts.get("kind") == served.VM and is_whole(item, runs)]
-    return [manifest.encode(template_text.render(template)) for template in templates]
+    texts = [template_text.render(_disk(opened, item, gateway)) for item in disks]
+    texts += [_vm(item) for item in made if item.facts.get("kind") == served.VM and is_whole(item, runs)]
+    return [manifest.encode(text) for text in texts]
 
 
 def is_whole(made: Manifest, runs: list[str]) -> bool:
@@ -74,15 +74,17 @@ def _run(made: Manifest) -> str:
 
 def _disk(opened: Repository, made: Manifest, gateway: Gateway) -> list[Attribute]:
     found = served.attributes(opened, made, gateway)
-    return [*_kept(made), ("ORIGIN_ID", "-1"), *found.items(), ("REGTIME", str(made.created))]
+    kept: list[Attribute] = [(str(name), value) for name, value in made.facts["app"]]
+    return [*kept, ("ORIGIN_ID", "-1"), *found.items(), ("REGTIME", str(made.created))]
 
 
-def _vm(made: Manifest) -> list[Attribute]:
-    return [*_kept(made), ("SIZE", "0"), ("MD5", ""), ("SOURCE", ""), ("FORMAT", ""), ("REGTIME", str(made.created))]
-
-
-def _kept(made: Manifest) -> list[Attribute]:
-    return [(str(name), value) for name, value in made.facts["app"]]
+def _vm(made: Manifest) -> str:
+    """The app's text as it was, and what oned's own apps have besides."""
+    text = str(made.facts["text"])
+    more: list[Attribute] = [("SIZE", "0"), ("MD5", ""), ("SOURCE", ""), ("FORMAT", ""), ("REGTIME", str(made.created))]
+    if not text.startswith("<TEMPLATE>"):
+        return f"{text}\n{template_text.render(more)}"
+    return text.replace("<TEMPLATE>", "<TEMPLATE>" + "".join(f"<{name}>{value}</{name}>" for name, value in more), 1)
 
 
 def _is_import_under_way(where: paths.Paths, opened: Repository) -> bool:

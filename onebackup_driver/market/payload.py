@@ -33,6 +33,7 @@ class Source:
 
     place: str
     format: str
+    size_mb: int
     disposal: str
 
 
@@ -74,7 +75,10 @@ class Request:
         if not values["IMPORT_SOURCE"]:
             raise Unusable("the datastore's export named no IMPORT_SOURCE")
         return Source(
-            values["IMPORT_SOURCE"], values["FORMAT"], ((command.text or "") if wanted and command is not None else "")
+            values["IMPORT_SOURCE"],
+            values["FORMAT"],
+            xml_values.number(self.root, "SIZE", 0),
+            (command.text or "") if wanted and command is not None else "",
         )
 
 

@@ -15,17 +15,23 @@ from onebackup_driver.repository import problems, source
 from onebackup_driver.repository.format.manifest import Manifest
 from onebackup_driver.repository.repository import Loaded, Repository
 from onebackup_driver.repository.saving import Saved
+from onebackup_driver.units import MIB
 
 _INFORMATION_TIMEOUT_S = 600.0
+_CHECK_TIMEOUT_S = 3600.0
+#: Exit code of `qemu-img check` for clusters that nothing uses: harmless.
+_LEAKS = 3
 
 
 @dataclass(frozen=True)
 class Image:
-    """A local image. `folder`: its own and those of its backing files must lie in it."""
+    """A local image. `folder`: its own and those of its backing files must lie in it. `size_mb`: what oned knows of its
+    size, 0 for nothing."""
 
     path: Path
     format: str
     folder: Path
+    size_mb: int = 0
 
     @property
     def served_as(self) -> str:
@@ -43,6 +49,10 @@ def store(opened: Repository, image: Image, parent: str, facts: dict[str, Any], 
     files.make_private_directory(temporary)
     proving = _Proving(opened, image.served_as)
     with source.open_image(image.path, image.format, temporary) as disk:
+        if disk.size_bytes <= (image.size_mb - 1) * MIB or disk.size_bytes == 0:
+            raise problems.SourceChanged(
+                f"{image.path} ends early: it has {disk.size_bytes} bytes, {max(1, image.size_mb)} MiB were expected"
+            )
         return proving.save(disk, disk.size_bytes, parent or None, facts)
 
 
@@ -77,3 +87,15 @@ def _check_layers(image: Image) -> None:
             raise errors.Refused(f"{image.path} has a part outside {image.folder}: {named}")
         if data.get("data-file"):
             raise errors.Refused(f"{image.path} keeps its data in another file: {data['data-file']}")
+        if layer["format"] == "qcow2":
+            _check_tables(named, int(layer["cluster-size"]))
+
+
+def _check_tables(path: Path, cluster_bytes: int) -> None:
+    """A qcow2 file that was cut off reads as zeros where its tables are missing. Raises SourceChanged."""
+    done = commands.run(["qemu-img", "check", "--output=json", "-f", "qcow2", "--", str(path)], _CHECK_TIMEOUT_S)
+    if done.code not in (0, _LEAKS):
+        raise problems.SourceChanged(f"{path} is cut off or damaged: {done.last_words or 'see: qemu-img check'}")
+    # the end by its own count of clusters; the last one need not be there to its end
+    if json.loads(done.output).get("image-end-offset", 0) >= path.stat().st_size + cluster_bytes:
+        raise problems.SourceChanged(f"{path} is cut off: it ends at byte {path.stat().st_size}")

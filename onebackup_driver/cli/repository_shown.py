@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the verbs of `onebackup repository` show."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from dataclasses import asdict
+from typing import Optional
+
+from onebackup_driver import errors, repositories, units
+from onebackup_driver.cli import repository_work
+from onebackup_driver.repository.format.manifest import Manifest
+
+
+def create(arguments: argparse.Namespace) -> int:
+    """Make a repository and say where and how."""
+    made = repository_work.create(arguments)
+    if arguments.json:
+        print(json.dumps({"id": repositories.identity(made), "place": made.store.place}))
+        return errors.EXIT_DONE
+    kind = "encrypted" if made.header.encrypted else "not encrypted"
+    print(f"made repository {repositories.identity(made)} at {made.store.place}, {kind}")
+    if made.header.encrypted:
+        print("without its key nobody can restore anything from it: onebackup repository key export")
+    return errors.EXIT_DONE
+
+
+def list(arguments: argparse.Namespace) -> int:
+    """Every restore point, oldest first."""
+    opened = repository_work.open(arguments)
+    points = [*opened.manifests()]
+    if arguments.json:
+        print(json.dumps([asdict(point) for point in points], indent=2, ensure_ascii=False))
+        return errors.EXIT_DONE
+    for point in points:
+        print(_line(point))
+    if not points:
+        print("there is no restore point in it")
+    return errors.EXIT_DONE
+
+
+def _line(point: Manifest) -> str:
+    size, new = (units.size_in_words(-(-amount // units.MIB)) for amount in (point.size_bytes, point.stored_bytes))
+    return f"{point.name}  {units.local_time(point.created)}  {size:>10}  +{new:<10}  {repository_work.what(point)}"
+
+
+def show(arguments: argparse.Namespace) -> int:
+    """One restore point."""
+    point = repository_work.open(arguments).load(arguments.name)
+    values = asdict(point)
+    if arguments.json:
+        print(json.dumps(values, indent=2, ensure_ascii=False))
+        return errors.EXIT_DONE
+    facts = values.pop("facts")
+    for name, value in values.items():
+        print(f"{name:14} {value}")
+    print(f"{'is':14} {repository_work.what(point)}")
+    for name in ("format", "md5", "series"):
+        if facts.get(name):
+            print(f"{name:14} {facts[name]}")
+    return errors.EXIT_DONE
+
+
+def status(arguments: argparse.Namespace) -> int:
+    """The whole in numbers."""
+    found = repository_work.status(arguments)
+    if arguments.json:
+        print(json.dumps(found.as_json(), indent=2, ensure_ascii=False))
+        return errors.EXIT_DONE
+    print(f"repository      {found.repository_id} at {found.place}{', encrypted' if found.encrypted else ''}")
+    disks, data = _size(found.disk_bytes), _size(found.data_bytes)
+    print(f"restore points  {found.restore_points}: {disks} of disks, {data} of data")
+    print(f"used            {units.size_in_words(found.used_mb)}, free {_free(found.free_mb)}")
+    print(f"deduplication   {_ratio(found.deduplication)}")
+    print(f"compression     {_ratio(found.compression)}")
+    verified = time.strftime("%Y-%m-%d %H:%M", time.localtime(found.oldest_verification))
+    print(f"all verified    {f'since {verified}' if found.oldest_verification else 'never'}")
+    for day in found.growth:
+        print(f"  {day.date}  {day.restore_points} restore points, +{_size(day.stored_bytes)}")
+    return errors.EXIT_DONE
+
+
+def _size(amount_bytes: int) -> str:
+    return units.size_in_words(-(-amount_bytes // units.MIB))
+
+
+def _ratio(value: Optional[float]) -> str:
+    return "-" if value is None else f"{value:.2f}"
+
+
+def _free(free_mb: Optional[int]) -> str:
+    return "not known" if free_mb is None else units.size_in_words(free_mb)

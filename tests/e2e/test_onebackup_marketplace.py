@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Marketplaces of onebackup's own driver: whole stories, restored through the gateway as OpenNebula downloads."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Optional
+
+import boto3
+import pytest
+
+from sandbox import process, servers
+from sandbox.demo import proof
+from sandbox.world import guest
+from tests.conftest import SPEED, HttpMarket
+from tests.e2e import checks, machines
+from tests.e2e.depot import Depot
+from tests.e2e.machines import Disk
+from tests.e2e.site import Site, unique, wait
+
+DISKS = (Disk(12, "qcow2", kind="OS", random=True), Disk(6, "raw", persistent=True, random=True))
+Make = Callable[..., Depot]
+
+
+@pytest.fixture
+def make_depot(tmp_path: Path) -> Iterator[Make]:
+    made: list[Depot] = []
+
+    def make(site: Site, place: str = "", template: Optional[dict[str, str]] = None, new: bool = True) -> Depot:
+        made.append(Depot(site, place or f"dir:{tmp_path / 'repository'}", template, new))
+        return made[-1]
+
+    yield make
+    for depot in made:
+        depot.stop_gateway()
+
+
+def section(depot: Depot) -> str:
+    return f'FREQUENCY_SECONDS="86400", MARKETPLACE_ID="{depot.market}"'
+
+
+def live_on(site: Site, vm_id: int) -> list[proof.Content]:
+    """Let the guest of a VM that is off run a while; what is on its disks when it is off again."""
+    site.call("one.vm.action", "resume", vm_id)
+    machines.await_state(site, vm_id, machines.RUNNING)
+    before = max(filter(None, guest.inspect(machines.vm_disks(site, vm_id)).counters), default=0)
+    machines.await_guest(site, vm_id, before + 3)
+    machines.bring_to(site, vm_id, machines.POWEROFF)
+    return machines.contents(machines.vm_disks(site, vm_id))
+
+
+def restored_contents(site: Site, vm_id: int, point: int) -> list[proof.Content]:
+    back = site.onebackup("restore", vm_id, "-d", "default", "--backup", point, "--no-start")
+    assert back.out.count("Verified image") == len(DISKS), back
+    made = checks.restored(back)
+    return machines.contents(checks.image_disks(site, made))
+
+
+@pytest.mark.both_versions
+def test_two_days_in_a_directory(site: Site, make_depot: Make) -> None:
+    depot = make_depot(site)
+    vm_id = machines.machine(site, DISKS, machines.POWEROFF, guest=True, backup=section(depot))
+    first_day = machines.contents(machines.vm_disks(site, vm_id))
+    first = checks.backed_up(site, vm_id)
+    first_packs, first_names = depot.packs(), depot.manifests()
+    second_day = live_on(site, vm_id)
+    second = checks.backed_up(site, vm_id, "--force", "--keep-backup")
+
+    assert first_day != second_day and set(site.apps()) == {*first, *second}
+    assert depot.packs() - first_packs < first_packs / 4, "the second day stores what changed"
+    assert restored_contents(site, vm_id, first[-1]) == first_day
+    assert restored_contents(site, vm_id, second[-1]) == second_day
+
+    for app in first:
+        site.call("one.marketapp.delete", app)
+    wait("the driver to delete", lambda: len(first_names & depot.manifests()) == 1)  # the VM's own record stays
+    kept = depot.packs()
+    for _ in range(2):
+        depot.grow_old()
+        report = checks.good(depot.command("gc")).out
+    assert "restore points need" in report and not first_names & depot.manifests() and depot.packs() < kept
+    assert restored_contents(site, vm_id, second[-1]) == second_day
+    assert json.loads(checks.good(depot.command("verify", "--json")).out)["whole"] is True
+
+
+def test_the_next_backup_replaces_the_first(site: Site, make_depot: Make) -> None:
+    depot = make_depot(site)
+    vm_id = machines.machine(site, DISKS, backup=section(depot))
+    first = checks.backed_up(site, vm_id)
+    names = depot.manifests()
+    assert len(names) == 3
+    checks.good(site.onebackup("backup", vm_id, "--force"))
+    wait("the driver to delete", lambda: len(names & depot.manifests()) == 1)
+    assert not set(first) & set(site.apps()) and len(depot.manifests()) == 4
+
+
+def test_an_s3_repository_encrypted(site: Site, make_depot: Make, tmp_path: Path) -> None:
+    with servers.s3_server(tmp_path / "s3") as store:
+        keys = {"aws_access_key_id": store.access_key, "aws_secret_access_key": store.secret_key}
+        bucket = unique("depot")
+        boto3.client("s3", endpoint_url=store.endpoint, region_name="us-east-1", **keys).create_bucket(Bucket=bucket)
+        credentials = tmp_path / "credentials"
+        credentials.write_text("[default]\n" + "".join(f"{name} = {value}\n" for name, value in keys.items()))
+        template = {"ENDPOINT": store.endpoint, "REGION": "us-east-1", "FORCE_PATH_STYLE": "yes",
+                    "CREDENTIALS_FILE": str(credentials), "KEY_FILE": str(tmp_path / "key")}  # fmt: skip
+        depot = make_depot(site, f"s3://{bucket}/backups", template)
+        vm_id = machines.machine(site, DISKS, machines.POWEROFF, guest=True, backup=section(depot))
+        first_day = machines.contents(machines.vm_disks(site, vm_id))
+        first = checks.backed_up(site, vm_id)
+        second_day = live_on(site, vm_id)
+        second = checks.backed_up(site, vm_id, "--force", "--keep-backup")
+
+        assert restored_contents(site, vm_id, first[-1]) == first_day
+        assert restored_contents(site, vm_id, second[-1]) == second_day
+        assert checks.good(depot.command("key export")).out.splitlines()[1].startswith("onebackup-key-1:")
+        status = json.loads(checks.good(depot.command("status", "--json")).out)
+        assert status["encrypted"] and status["restore_points"] == 6 and status["deduplication"] > 1.5
+        depot.stop_gateway()
+
+
+def test_a_gateway_that_is_down_fails_the_backup(site: Site, make_depot: Make) -> None:
+    depot = make_depot(site)
+    vm_id = machines.machine(site, backup=section(depot))
+    depot.stop_gateway()
+
+    done = site.onebackup("backup", vm_id)
+
+    assert done.code == 1 and f"127.0.0.1:{depot.port}" in done.error_line
+    assert site.apps() == [] and site.vm_state(vm_id) == machines.RUNNING
+    wait("the driver to delete", lambda: not depot.manifests())
+    depot.start_gateway()
+    depot.configure(verify="length")
+    checks.backed_up(site, vm_id)
+
+
+def test_a_damaged_repository_fails_the_restore(site: Site, make_depot: Make) -> None:
+    depot = make_depot(site)
+    vm_id = machines.machine(site, (Disk(8, "raw", random=True),), backup=section(depot))
+    checks.backed_up(site, vm_id)
+    packs = [path for path in (depot.folder / "packs").rglob("*") if path.is_file()]
+    pack = max(packs, key=lambda path: path.stat().st_size)
+    content = bytearray(pack.read_bytes())
+    place = random.Random(1).randrange(1000, len(content) // 2)
+    content[place] ^= 1
+    pack.chmod(0o600)
+    pack.write_bytes(content)
+    before = site.everything()
+
+    back = site.onebackup("restore", vm_id, "-d", "default")
+
+    assert back.code == 1 and "downloaded" in back.error_line, back
+    assert site.everything() == before
+    found = depot.command("verify", "--json")
+    assert found.code == 1 and json.loads(found.out)["whole"] is False
+
+
+def test_a_lost_database(site: Site, make_depot: Make, tmp_path: Path, http_market_server: HttpMarket) -> None:
+    """Another front-end, which knows nothing, gets all restore points from the repository and restores one."""
+    depot = make_depot(site)
+    vm_id = machines.machine(site, DISKS, machines.POWEROFF, backup=section(depot), name="web one")
+    first_day = machines.contents(machines.vm_disks(site, vm_id))
+    checks.backed_up(site, vm_id)
+    with process.start(tmp_path / "other", "6.4", speed=SPEED) as front_end:
+        other = Site(front_end, tmp_path / "other site", http_market_server)
+        make_depot(other, depot.place, {"PUBLISH_CATALOGUE": "YES"}, False)
+        wait("the catalogue", lambda: [item["problems"] for item in checks.listed(other)] == [[]])
+        (point,) = checks.listed(other)
+        assert (point["vm_name"], point["problems"], len(point["disks"])) == ("web one", [], 2)
+        depot.stop_gateway()
+        made = checks.restored(other.onebackup("restore", "--app", point["id"], "-d", "default", "--no-start"))
+        assert machines.contents(checks.image_disks(other, made)) == first_day
