@@ -157,7 +157,8 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _data(path: Path) -> list[tuple[int, int]]:
-    found, position = [], 0
+    found: list[tuple[int, int]] = []
+    position = 0
     with open(path, "rb") as stream:
         while True:
             try:

@@ -162,6 +162,8 @@ def open_indexes(store: base.Store, vault: Vault) -> list[IndexFile]:
             for name in names:
                 if name not in opened:
                     _open_into(opened, store, vault, name)
+            # copies of merged indexes go, and of damaged ones: it may be only the copy that is damaged
+            store.keep_copies(opened, vault.repository_id)
             return sorted(opened.values(), key=lambda file: -file.said.cells)
         except problems.Missing:
             if attempt == _ATTEMPTS - 1:

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import secrets
+import tempfile
+from bisect import bisect_left
 from collections.abc import Sequence
 
 from blake3 import blake3
@@ -17,6 +19,8 @@ from onebackup_driver.repository.stores import base
 #: So many indexes of at most so many cells are merged by the writer of the last one. gc merges the others.
 _SMALL_INDEXES = 32
 _SMALL_CELLS = 65536
+_IN_MEMORY = 500_000
+_PIECE_BYTES = 4 * 1024 * 1024
 
 
 def publish_index(store: base.Store, vault: Vault, saved: saving.Saved, stored_bytes: int) -> None:
@@ -60,13 +64,23 @@ def merge(
 
 
 class _Merge:
-    """Bucket by bucket: of the old indexes only one bucket each is in memory, of the new one its packs."""
+    """Bucket by bucket: of large indexes only one bucket each is in memory, small ones are there wholly; of the new one
+    the list of packs. The buckets wait in a temporary file until the head is known."""
 
     def __init__(self, vault: Vault, files: Sequence[IndexFile], without: frozenset[bytes]):
-        self._files, self._vault = files, vault
+        self._vault, self._object_id = vault, secrets.token_bytes(16)
         self._entries, self._used = bytearray(), dict[bytes, list[bytes]]()
-        self._numbers = [self._number_packs(file, without) for file in files]
-        self._object_id = secrets.token_bytes(16)
+        self._bits = index.bits_for(sum(file.said.cells for file in files))
+        self._large: list[tuple[IndexFile, list[int]]] = []
+        self._small: list[bytes] = []
+        for file in sorted(files, key=lambda file: -file.said.cells):
+            numbers = self._number_packs(file, without)
+            if file.said.cells > _SMALL_CELLS or len(self._small) > _IN_MEMORY:
+                self._large.append((file, numbers))
+            else:
+                for bucket in range(file.directory.bucket_count()):
+                    self._small += _renumbered(file.bucket(bucket), numbers)
+        self._small.sort()
 
     def _number_packs(self, file: IndexFile, without: frozenset[bytes]) -> list[int]:
         numbers = []
@@ -82,38 +96,48 @@ class _Merge:
         return numbers
 
     def publish(self, store: base.Store, stored_bytes: int) -> str:
-        bits = index.bits_for(sum(file.said.cells for file in self._files))
-        builder = index.Builder(self._vault, self._object_id, bits)
-        for bucket in range(1 << bits):
-            builder.add(self._bucket(bucket, bits))
-        name, head = builder.finish(bytes(self._entries), self._used, stored_bytes)
-        writer = store.create(name)
-        try:
-            writer.write(head)
-            for bucket in range(1 << bits):
-                writer.write(self._bucket(bucket, bits))
-            writer.publish()
-        finally:
-            writer.abandon()
+        builder = index.Builder(self._vault, self._object_id, self._bits)
+        with tempfile.TemporaryFile() as waiting:
+            for bucket in range(1 << self._bits):
+                content = self._bucket(bucket)
+                builder.add(content)
+                waiting.write(content)
+            name, head = builder.finish(bytes(self._entries), self._used, stored_bytes)
+            waiting.seek(0)
+            writer = store.create(name)
+            try:
+                writer.write(head)
+                while piece := waiting.read(_PIECE_BYTES):
+                    writer.write(piece)
+                writer.publish()
+            finally:
+                writer.abandon()
         return name
 
-    def _bucket(self, bucket: int, bits: int) -> bytes:
-        records = []
-        for file, numbers in zip(self._files, self._numbers):
-            records += _renumbered(file, numbers, bucket, bits)
+    def _bucket(self, bucket: int) -> bytes:
+        low, high = (((bucket + more) << (32 - self._bits)).to_bytes(5, "big") for more in (0, 1))
+        records = self._small[self._place(low) : self._place(high)]
+        for file, numbers in self._large:
+            for number in self._buckets_of(file, bucket):
+                found = _renumbered(file.bucket(number), numbers)
+                if file.directory.bits < self._bits:
+                    found = [record for record in found if low <= b"\0" + record[:4] < high]
+                records += found
         return b"".join(sorted(set(records)))
 
+    def _place(self, key: bytes) -> int:
+        """Where the records from this key on begin in the small ones; the key has a fifth byte in front."""
+        return len(self._small) if key[0] else bisect_left(self._small, key[1:])
 
-def _renumbered(file: IndexFile, numbers: list[int], bucket: int, bits: int) -> list[bytes]:
-    """The records of one bucket of the new index, from one of the old ones, with the new numbers of packs."""
-    low = (bucket << (32 - bits)).to_bytes(5, "big")
-    high = ((bucket + 1) << (32 - bits)).to_bytes(5, "big")
-    shift = file.directory.bits - bits
-    first = bucket << shift if shift >= 0 else bucket >> -shift
-    last = ((bucket + 1) << shift) - 1 if shift >= 0 else first
-    records = []
-    for number in range(first, last + 1):
-        for key, old, recipe in index.records(file.bucket(number)):
-            if low <= b"\0" + key[:4] < high and numbers[old] >= 0:
-                records.append(index.record(key, numbers[old], recipe))
-    return records
+    def _buckets_of(self, file: IndexFile, bucket: int) -> range:
+        shift = file.directory.bits - self._bits
+        if shift < 0:
+            return range(bucket >> -shift, (bucket >> -shift) + 1)
+        return range(bucket << shift, (bucket + 1) << shift)
+
+
+def _renumbered(bucket: bytes, numbers: list[int]) -> list[bytes]:
+    """The records of an old bucket with the new numbers of their packs, without those of packs that have none."""
+    return [
+        index.record(key, numbers[old], recipe) for key, old, recipe in index.records(bucket) if numbers[old] >= 0
+    ]

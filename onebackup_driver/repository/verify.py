@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Callable, NamedTuple, Optional
 
-from onebackup_driver import clock
+from onebackup_driver import clock, units
 from onebackup_driver.repository import lookup, notes, problems, reading
 from onebackup_driver.repository.format import index, note, pack
 from onebackup_driver.repository.format.recipe import Recipe
@@ -54,7 +54,8 @@ class Report:
     def lines(self) -> list[str]:
         """The report in words."""
         said = [
-            f"checked {self.restore_points} manifests, {self.packs} packs, {self.cells} cells; "
+            f"checked {self.restore_points} manifests, {self.packs} packs, {self.cells} cells "
+            f"({units.size_in_words(self.data_bytes / units.MIB)}); "
             f"{self.passed_over} packs were not asked for"
         ]
         said += [f"{name}: {reason}" for name, reason in self.objects]
@@ -199,6 +200,7 @@ class _Verification:
         with self._lock:
             self._report.packs += 1
             self._report.cells += len(table.offsets)
+            self._report.data_bytes += sum(table.recipe(number).length for number in range(len(table.offsets)))
             self._bad += [(cell_id, name, reason) for cell_id, reason, _ in bad]
             self._suspects.update(suspect for _, _, suspects in bad for suspect in suspects)
             self._checked(None if bad else pack_id)

@@ -130,23 +130,24 @@ def test_young_packs_are_kept(small: repository.Repository) -> None:
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_gc_that_fails_at_any_step_is_run_again(small: repository.Repository, tmp_path: Path, when: str) -> None:
+def test_gc_that_fails_at_any_step_is_run_again(directory: DirectoryStore, tmp_path: Path, when: str) -> None:
+    small = repository.create(directory, SMALL)
     kept = disks.save(small, DISK)
     small.delete(disks.save(small, disks.content(8, seed=7)).name)
     age(small, 25)
     gc.collect(small)
     age(small, 37)
-    key, at, done = (disks.KEY if small.header.encrypted else None), 0, False
+    at, done = 0, False
     while not done:
         at += 1
-        root = shutil.copytree(small.store.root, tmp_path / f"{at}")  # type: ignore[attr-defined]
+        root = shutil.copytree(directory.root, tmp_path / f"{at}")
         store = stores.failing(DirectoryStore(root), at, when)
         try:
-            gc.collect(repository.open(store, key))
+            gc.collect(repository.open(store))
         except problems.StoreFailed:
             pass
         done = store.count < at
-        opened = repository.open(DirectoryStore(root), key)
+        opened = repository.open(DirectoryStore(root))
         saved = disks.save(opened, disks.content(8, seed=7))
         gc.collect(opened)
         assert list(opened.store.list("condemned/")) == []

@@ -55,8 +55,25 @@ def test_a_bucket_that_is_full_by_agreement(s3_options: dict[str, str]) -> None:
     store.close()
 
 
+def test_copies_of_indexes(s3_options: dict[str, str], tmp_path: Path) -> None:
+    """A damaged copy is fetched anew, one that is of no use any more goes."""
+    store = location.parse(f"s3://{BUCKET}/copies", {**s3_options, "CACHE": str(tmp_path)}).open_store()
+    made = repository.create(store, disks.SMALL)
+    disks.save(made, disks.content(4))
+    assert disks.save(made, disks.content(4)).new_bytes == 0
+    for path in tmp_path.rglob("index_*"):
+        path.write_bytes(b"half a co")
+    disks.save(made, disks.content(2, seed=3))
+    assert disks.save(made, disks.content(4)).new_bytes == 0
+    for entry in store.list("index/"):
+        store.delete(entry.name)
+    disks.save(made, disks.content(1, seed=4))
+    assert list(tmp_path.rglob("index_*")) == []
+    store.close()
+
+
 def test_a_server_that_is_not_there(s3_options: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("onebackup_driver.repository.stores.s3._ATTEMPTS", 1)
+    monkeypatch.setattr("onebackup_driver.repository.stores.s3_client.ATTEMPTS", 1)
     store = location.parse(f"s3://{BUCKET}/x", {**s3_options, "ENDPOINT": "http://127.0.0.1:9"}).open_store()
     with pytest.raises(problems.StoreFailed):
         repository.open(store)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import NamedTuple, Optional
 
@@ -94,6 +94,10 @@ class Store(ABC):
     @abstractmethod
     def local_copy(self, name: str, repository_id: bytes) -> Path:
         """A file on this machine with the object's content, which stays until the store is closed. Raises Missing."""
+
+    def keep_copies(self, names: Collection[str], repository_id: bytes) -> None:
+        """Remove local copies of other objects than these; nothing where objects are local files anyway."""
+        return
 
     def remove_stale(self, older_than_s: float) -> int:
         """Remove what killed writers left behind; how many."""

@@ -7,28 +7,22 @@ import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Optional
 
 from onebackup_driver import clock
 from onebackup_driver.repository import problems
 from onebackup_driver.repository.extent import Buffer
-from onebackup_driver.repository.stores import base
+from onebackup_driver.repository.stores import base, s3_client
 from onebackup_driver.s3_access import Access
 from onebackup_driver.units import MIB
 
 _PARALLEL = 8
-_ATTEMPTS = 6
-_CONNECT_TIMEOUT_S = 10
-_READ_TIMEOUT_S = 60
 #: S3 wants at least 5 MiB a part and takes 10,000 of them.
 _PART_BYTES = 8 * MIB
 _PARTS_AT_ONCE = 4
-_GONE = ("404", "NoSuchKey", "NotFound")
-_EXISTS = ("412", "PreconditionFailed", "409", "ConditionalRequestConflict")
 
 
 class S3Store(base.Store):
@@ -41,17 +35,17 @@ class S3Store(base.Store):
         self.parallel = _PARALLEL
         self._bucket, self._prefix = bucket, f"{prefix}/" if prefix else ""
         self.quota_mb, self._cache = quota_mb, cache or _default_cache()
-        self._client = _client(access)
+        self._client = s3_client.connect(access, _PARALLEL + 2 * _PARTS_AT_ONCE)
         self._uploads = ThreadPoolExecutor(_PARTS_AT_ONCE, "upload")
         self._temporary: Optional[Path] = None
 
     def put(self, name: str, data: bytes) -> bool:
         base.check_name(name)
         try:
-            with _translated(name):
+            with s3_client.translated(name):
                 self._client.put_object(IfNoneMatch="*", Body=data, **self._at(name))
             return True
-        except _Exists:
+        except s3_client.Exists:
             return self._is_ours(name, data)
 
     def _is_ours(self, name: str, data: bytes) -> bool:
@@ -69,11 +63,11 @@ class S3Store(base.Store):
         wanted: dict[str, Any] = {}
         if offset or length is not None:
             wanted = {"Range": f"bytes={offset}-{'' if length is None else offset + length - 1}"}
-        for attempt in range(_ATTEMPTS):
+        for attempt in range(s3_client.ATTEMPTS):
             try:
                 return self._get(name, wanted)
-            except _BrokeOff as error:
-                if attempt == _ATTEMPTS - 1:
+            except s3_client.BrokeOff as error:
+                if attempt == s3_client.ATTEMPTS - 1:
                     raise problems.StoreFailed(f"{name}: {error}") from error
                 clock.sleep(0.05 * 2**attempt)
         raise AssertionError("unreachable")
@@ -81,7 +75,7 @@ class S3Store(base.Store):
     def _get(self, name: str, wanted: dict[str, Any]) -> bytes:
         from botocore.exceptions import IncompleteReadError, ReadTimeoutError, ResponseStreamingError
 
-        with _translated(name):
+        with s3_client.translated(name):
             try:
                 answer = self._client.get_object(**self._at(name), **wanted)
             except self._client.exceptions.ClientError as error:
@@ -91,26 +85,26 @@ class S3Store(base.Store):
             try:
                 data = bytes(answer["Body"].read())
             except (IncompleteReadError, ReadTimeoutError, ResponseStreamingError, OSError) as error:
-                raise _BrokeOff(str(error)) from error
+                raise s3_client.BrokeOff(str(error)) from error
             if len(data) != answer["ContentLength"]:
-                raise _BrokeOff(f"{len(data)} of {answer['ContentLength']} bytes came")
+                raise s3_client.BrokeOff(f"{len(data)} of {answer['ContentLength']} bytes came")
             return data
 
     def size(self, name: str) -> int:
         base.check_name(name)
-        with _translated(name):
+        with s3_client.translated(name):
             return int(self._client.head_object(**self._at(name))["ContentLength"])
 
     def delete(self, name: str) -> None:
         base.check_name(name)
         try:
-            with _translated(name):
+            with s3_client.translated(name):
                 self._client.delete_object(**self._at(name))
         except problems.Missing:
             pass
 
     def list(self, prefix: str) -> Iterator[base.Entry]:
-        with _translated(prefix):
+        with s3_client.translated(prefix):
             pages = self._client.get_paginator("list_objects_v2").paginate(
                 Bucket=self._bucket, Prefix=self._prefix + prefix
             )
@@ -134,6 +128,15 @@ class S3Store(base.Store):
                 continue  # the cache cannot be written: a copy for this process then
         raise problems.StoreFailed(f"no room for a copy of {name}")
 
+    def keep_copies(self, names: Collection[str], repository_id: bytes) -> None:
+        kept = {name.replace("/", "_") for name in names}
+        try:
+            for path in (self._cache / repository_id.hex()).iterdir():
+                if path.name not in kept and not path.name.startswith("."):
+                    path.unlink()
+        except OSError:
+            pass  # another process does the same, or there is no cache
+
     def _own_folder(self) -> Path:
         if self._temporary is None:
             self._temporary = Path(tempfile.mkdtemp(prefix="onebackup-index-"))
@@ -154,7 +157,7 @@ class S3Store(base.Store):
 
     def remove_stale(self, older_than_s: float) -> int:
         removed, limit = 0, clock.now() - older_than_s
-        with _translated("the uploads"):
+        with s3_client.translated("the uploads"):
             pages = self._client.get_paginator("list_multipart_uploads").paginate(
                 Bucket=self._bucket, Prefix=self._prefix
             )
@@ -197,7 +200,7 @@ class _Writer(base.Writer):
 
     def _send(self) -> None:
         if self._upload is None:
-            with _translated(self._name):
+            with s3_client.translated(self._name):
                 self._upload = self._store._client.create_multipart_upload(**self._at())["UploadId"]
         waiting = [part for part in self._parts if not part.done()]
         if len(waiting) >= 2:
@@ -206,7 +209,7 @@ class _Writer(base.Writer):
         self._parts.append(self._store._uploads.submit(self._send_part, number, data))
 
     def _send_part(self, number: int, data: bytearray) -> str:
-        with _translated(self._name):
+        with s3_client.translated(self._name):
             answer = self._store._client.upload_part(
                 UploadId=self._upload, PartNumber=number, Body=bytes(data), **self._at()
             )
@@ -222,7 +225,7 @@ class _Writer(base.Writer):
         # CompleteMultipartUpload knows no condition on every server (Ceph 16): names of large objects are random.
         if self._is_there():
             return False
-        with _translated(self._name):
+        with s3_client.translated(self._name):
             self._store._client.complete_multipart_upload(
                 UploadId=self._upload, MultipartUpload={"Parts": parts}, **self._at()
             )
@@ -247,7 +250,7 @@ class _Writer(base.Writer):
             if not part.cancelled():
                 part.exception()  # waits: a part that arrives after the abort would stay
         try:
-            with _translated(self._name):
+            with s3_client.translated(self._name):
                 self._store._client.abort_multipart_upload(UploadId=upload, **self._at())
         except problems.RepositoryError:
             pass  # gc removes it later
@@ -256,53 +259,5 @@ class _Writer(base.Writer):
         return self._store._at(self._name)
 
 
-class _Exists(Exception):
-    pass
-
-
-class _BrokeOff(Exception):
-    pass
-
-
-@contextmanager
-def _translated(name: str) -> Iterator[None]:
-    from botocore.exceptions import BotoCoreError, ClientError
-
-    try:
-        yield
-    except ClientError as error:
-        code = str(error.response.get("Error", {}).get("Code"))
-        if code in _GONE:
-            raise problems.Missing(name) from error
-        if code in _EXISTS:
-            raise _Exists from error
-        raise problems.StoreFailed(f"{name}: {' '.join(str(error).split())[:200]}") from error
-    except (BotoCoreError, OSError) as error:
-        raise problems.StoreFailed(f"{name}: {' '.join(str(error).split())[:200]}") from error
-
-
 def _default_cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "onebackup"
-
-
-def _client(access: Access) -> Any:
-    import boto3
-    from botocore.config import Config
-
-    return boto3.client(
-        "s3",
-        endpoint_url=access.endpoint or None,
-        region_name=access.region,
-        aws_access_key_id=access.key_id,
-        aws_secret_access_key=access.secret,
-        config=Config(
-            signature_version=access.signature,
-            s3={"addressing_style": "path" if access.path_style else "auto"},
-            max_pool_connections=_PARALLEL + 2 * _PARTS_AT_ONCE,
-            retries={"max_attempts": _ATTEMPTS, "mode": "standard"},
-            connect_timeout=_CONNECT_TIMEOUT_S,
-            read_timeout=_READ_TIMEOUT_S,
-            request_checksum_calculation="when_required",
-            response_checksum_validation="when_required",
-        ),
-    )
