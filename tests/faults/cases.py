@@ -93,6 +93,9 @@ def _run(rig: Rig, case: Case, scenario: Scenario, outcome: Outcome) -> bool:
     if scenario.prelude is None:
         outcome.wrong += invariants.at_once(facts)
     _recover(rig, site, vm_id, facts)
+    if facts.fault.startswith("vm-locked") and site.journals():
+        site.call("one.vm.unlock", vm_id)  # until whoever locked it does so, ONEBACKUP cannot be corrected
+        _recover(rig, site, vm_id, facts)
     meddler.make_up()
     facts.finally_ = _settled(site, vm_id, facts)
     outcome.wrong += invariants.after_recover(facts)
@@ -111,8 +114,9 @@ def _removal_ends(rig: Rig, site: Site, vm_id: int, facts: Facts, meddler: Meddl
     meddler.make_up()
     last = rig.run(site, ["run"])
     facts.finally_ = seen.look(site, vm_id)
-    if last.code != 0 or facts.finally_.points or facts.finally_.things["journals"]:
-        outcome.wrong.append(f"the next run does not end it: {last}, {facts.finally_.points}")
+    left = [] if facts.fault == "old-apps-deleted" else list(facts.finally_.points.values())  # no catalogue knows them
+    if last.code != 0 or left or facts.finally_.things["journals"]:
+        outcome.wrong.append(f"the next run does not end it: {last}, {left}")
     return False
 
 
