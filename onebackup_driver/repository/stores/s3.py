@@ -19,10 +19,11 @@ from onebackup_driver.repository.stores import base, s3_client
 from onebackup_driver.s3_access import Access
 from onebackup_driver.units import MIB
 
-_PARALLEL = 8
+#: Each of them needs two to three cells of memory while it restores.
+_PARALLEL = 6
 #: S3 wants at least 5 MiB a part and takes 10,000 of them.
-_PART_BYTES = 8 * MIB
-_PARTS_AT_ONCE = 4
+_PART_BYTES = 5 * MIB
+_PARTS_AT_ONCE = 3
 
 
 class S3Store(base.Store):
@@ -181,7 +182,7 @@ class S3Store(base.Store):
 
 
 class _Writer(base.Writer):
-    """Parts go up in the background, four at once for the whole store; a small object is one put."""
+    """Parts go up in the background, three at once for the whole store; a small object is one put."""
 
     def __init__(self, store: S3Store, name: str):
         self._store, self._name = store, name
@@ -203,7 +204,7 @@ class _Writer(base.Writer):
             with s3_client.translated(self._name):
                 self._upload = self._store._client.create_multipart_upload(**self._at())["UploadId"]
         waiting = [part for part in self._parts if not part.done()]
-        if len(waiting) >= 2:
+        if len(waiting) > 1:
             waiting[0].result()
         number, data, self._buffer = len(self._parts) + 1, self._buffer, bytearray()
         self._parts.append(self._store._uploads.submit(self._send_part, number, data))
@@ -211,7 +212,7 @@ class _Writer(base.Writer):
     def _send_part(self, number: int, data: bytearray) -> str:
         with s3_client.translated(self._name):
             answer = self._store._client.upload_part(
-                UploadId=self._upload, PartNumber=number, Body=bytes(data), **self._at()
+                UploadId=self._upload, PartNumber=number, Body=data, **self._at()
             )
             return str(answer["ETag"])
 
