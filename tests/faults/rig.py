@@ -89,7 +89,9 @@ class Rig:
 
     def step_clock(self, seconds: int) -> None:
         """From now on the run's clock goes wrong by so many seconds."""
-        self._clock_file.write_text(str(seconds))
+        new = self._clock_file.with_suffix(".new")
+        new.write_text(str(seconds))
+        new.replace(self._clock_file)
 
     # -- the front-end
 
