@@ -3,20 +3,15 @@
 
 from __future__ import annotations
 
-import errno
 import json
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Union
+from typing import Any
 
 from onebackup_driver import commands, errors, files, paths
 from onebackup_driver.gateway import checksum
 from onebackup_driver.gateway.content import Content, Disk, Readers
 from onebackup_driver.repository import problems, source
-from onebackup_driver.repository.extent import Extent
 from onebackup_driver.repository.format.manifest import Manifest
 from onebackup_driver.repository.repository import Loaded, Repository
 from onebackup_driver.repository.saving import Saved
@@ -53,52 +48,12 @@ def store(opened: Repository, image: Image, parent: str, facts: dict[str, Any], 
     temporary = where.state / "tmp"
     files.make_private_directory(temporary)
     proving = _Proving(opened, image.served_as)
-    with _opened(image, temporary) as disk:
+    with source.open_image(image.path, image.format, temporary) as disk:
         if disk.size_bytes <= (image.size_mb - 1) * MIB or disk.size_bytes == 0:
             raise problems.SourceChanged(
                 f"{image.path} ends early: it has {disk.size_bytes} bytes, {max(1, image.size_mb)} MiB were expected"
             )
         return proving.save(disk, disk.size_bytes, parent or None, facts)
-
-
-@contextmanager
-def _opened(image: Image, temporary: Path) -> Iterator[Union[source.Image, _Whole]]:
-    """The image; a raw one that cannot say where it has data (block devices) is data from end to end."""
-    if image.format != "raw":
-        with source.open_image(image.path, image.format, temporary) as disk:
-            yield disk
-        return
-    file = source.File(image.path)
-    try:
-        if _knows_its_holes(file.descriptor):
-            with source.open_image(image.path, image.format, temporary) as disk:
-                yield disk
-        else:
-            yield _Whole(file)
-    finally:
-        file.close()
-
-
-def _knows_its_holes(descriptor: int) -> bool:
-    try:
-        os.lseek(descriptor, 0, os.SEEK_DATA)
-    except OSError as error:
-        return error.errno == errno.ENXIO  # there is nothing but a hole
-    return True
-
-
-class _Whole:
-    """A raw image that is read from its first byte to its last."""
-
-    def __init__(self, file: source.File):
-        self._file, self.size_bytes = file, file.state.size_bytes
-
-    def __iter__(self) -> Iterator[Extent]:
-        yield Extent(0, self.size_bytes, self._file)
-
-    def confirm(self) -> None:
-        """Raises SourceChanged when the file is not what it was when it was opened."""
-        self._file.confirm()
 
 
 class _Proving(Repository):

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import tempfile
@@ -127,15 +128,24 @@ def _opened(stack: ExitStack, path: Path) -> File:
 def _raw_extents(file: File, size_bytes: int) -> Iterator[Extent]:
     position = 0
     while position < size_bytes:
-        try:
-            begin = os.lseek(file.descriptor, position, os.SEEK_DATA)
-        except OSError:
-            return  # ENXIO: nothing but a hole up to the end
-        end = min(os.lseek(file.descriptor, begin, os.SEEK_HOLE), size_bytes)
-        if end <= begin:
+        begin, end = _next_data(file.descriptor, position, size_bytes)
+        if begin >= size_bytes:
             return
         yield Extent(begin, end - begin, file)
         position = end
+
+
+def _next_data(descriptor: int, position: int, size_bytes: int) -> tuple[int, int]:
+    """Where the next data begins and ends; `size_bytes` twice when only a hole follows.
+
+    What cannot tell its holes (block devices, some network file systems) is data to its end: never taken for zeros.
+    """
+    try:
+        begin = os.lseek(descriptor, position, os.SEEK_DATA)
+        end = os.lseek(descriptor, begin, os.SEEK_HOLE)
+    except OSError as error:
+        return (size_bytes if error.errno == errno.ENXIO else position), size_bytes
+    return (begin, min(end, size_bytes)) if end > begin else (position, size_bytes)
 
 
 def _state(descriptor: int) -> State:

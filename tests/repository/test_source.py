@@ -147,3 +147,9 @@ def test_small_disks(tmp_path: Path, directory: DirectoryStore, key: Optional[by
         path = tmp_path / "disk"
         path.write_bytes(b"z" * size)
         assert save_and_restore(path, "raw", made) == b"z" * size
+
+
+def test_what_cannot_tell_its_holes_is_data_to_its_end() -> None:
+    """/proc answers EINVAL to SEEK_DATA, as block devices do: such a source must never be taken for zeros."""
+    with open("/proc/cpuinfo", "rb") as stream:
+        assert source._next_data(stream.fileno(), 10, 100) == (10, 100)
