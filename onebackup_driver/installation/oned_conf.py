@@ -21,7 +21,7 @@ BLOCK = f"""
 MARKET_MAD_CONF = [
     NAME           = "{DRIVER}",
     SUNSTONE_NAME  = "onebackup repository",
-    REQUIRED_ATTRS = "",
+    REQUIRED_ATTRS = "REPOSITORY",
     APP_ACTIONS    = "create, delete, monitor"
 ]
 {_END}
@@ -84,7 +84,7 @@ def advice(text: str) -> list[str]:
     if not _has_block(text):
         lines.append(
             f'at its end:     MARKET_MAD_CONF = [ NAME = "{DRIVER}", SUNSTONE_NAME = "onebackup repository",'
-            ' REQUIRED_ATTRS = "", APP_ACTIONS = "create, delete, monitor" ]'
+            ' REQUIRED_ATTRS = "REPOSITORY", APP_ACTIONS = "create, delete, monitor" ]'
         )
     return lines
 
