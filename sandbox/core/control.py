@@ -19,7 +19,8 @@ def run(front: Front, request: dict[str, Any]) -> Any:
             raise ValueError(f"{command} needs a method")
         faults.add(command, request)
         return {"ok": True}
-    handlers = {"next": _next, "slow": _slow, "clear": _clear, "log": _log, "count": _count, "vm_disk": _vm_disk}
+    handlers = {"next": _next, "slow": _slow, "clear": _clear, "log": _log, "count": _count, "vm_disk": _vm_disk,
+                "raft": _raft}
     if command not in handlers:
         raise ValueError(f"unknown command {command!r}")
     return handlers[command](front, request)
@@ -51,3 +52,9 @@ def _count(front: Front, request: dict[str, Any]) -> Any:
 
 def _vm_disk(front: Front, request: dict[str, Any]) -> Any:
     return str(front.settings.state / "datastores" / "0" / str(request["vm"]) / f"disk.{request['disk']}")
+
+
+def _raft(front: Front, request: dict[str, Any]) -> Any:
+    """This server becomes a member of a cluster: `server_id` and `state` (2 follower, 3 leader), until `clear`."""
+    front.faults.raft.update(SERVER_ID=request["server_id"], STATE=request["state"])
+    return {"ok": True}

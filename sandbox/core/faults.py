@@ -52,6 +52,7 @@ class Faults:
     rules: list[Rule] = field(default_factory=list)
     next_results: list[dict[str, Any]] = field(default_factory=list)
     slow: dict[str, float] = field(default_factory=dict)
+    raft: dict[str, Any] = field(default_factory=dict)
     calls: list[Call] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -64,6 +65,7 @@ class Faults:
             self.rules.clear()
             self.next_results.clear()
             self.slow.clear()
+            self.raft.clear()
 
     def apply(self, method: str, when: str) -> None:
         """Before or after a call: waits, raises CallError, Fault or Dropped, or kills this process."""

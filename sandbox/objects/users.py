@@ -193,4 +193,4 @@ def config(front: Front, caller: Caller) -> str:
 def raft_status(front: Front, caller: Caller) -> str:
     keys = (("SERVER_ID", -1), ("STATE", 0), ("TERM", 0), ("VOTEDFOR", -1), ("COMMIT", 0), ("LOG_INDEX", 0),
             ("LOG_TERM", 0), ("FEDLOG_INDEX", -1))
-    return tag("RAFT", "".join(tag(key, value) for key, value in keys))
+    return tag("RAFT", "".join(tag(key, front.faults.raft.get(key, value)) for key, value in keys))

@@ -11,8 +11,6 @@ import subprocess
 import sys
 import threading
 import time
-import xmlrpc.client
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -291,35 +289,14 @@ def test_on_a_terminal_each_running_vm_has_a_line(site: Site) -> None:
 # -- high availability
 
 
-class _Raft(Proxy):
-    """A front-end that answers as a member of a cluster."""
-
-    state = "3"
-
-    def forward(self, body: bytes, content_type: str) -> tuple[int, bytes]:
-        _, method = xmlrpc.client.loads(body)
-        if method != "one.zone.raftstatus":
-            return super().forward(body, content_type)
-        answer = f"<RAFT><SERVER_ID>1</SERVER_ID><STATE>{self.state}</STATE><TERM>4</TERM></RAFT>"
-        return 200, xmlrpc.client.dumps(([True, answer, 0],), methodresponse=True).encode()
-
-
-@pytest.fixture
-def raft(site: Site) -> Iterator[_Raft]:
-    with _Raft(site.front_end.endpoint) as started:
-        site.endpoint = started.endpoint
-        yield started
-        site.endpoint = site.front_end.endpoint
-
-
-def test_only_the_leader_acts(site: Site, raft: _Raft) -> None:
+def test_only_the_leader_acts(site: Site) -> None:
     vm_id = machine(site)
-    raft.state = "2"
+    site.front_end.control("raft", server_id=1, state=2)
     follower = site.onebackup("run")
     assert follower.code == 0 and follower.out == "this front-end is a follower, not the leader: nothing to do here\n"
     assert site.recorded(vm_id) == []
     (site.location / "etc" / "oned.conf").write_text("FEDERATION = [\n  MODE = \"STANDALONE\", SERVER_ID = 0 ]\n")
-    raft.state = "3"
+    site.front_end.control("raft", server_id=1, state=3)
     elsewhere = site.onebackup("run")
     assert elsewhere.code == 0 and "server 1 answers" in elsewhere.out and "this is server 0" in elsewhere.out
     (site.location / "etc" / "oned.conf").write_text("FEDERATION = [\n  MODE = \"STANDALONE\", SERVER_ID = 1 ]\n")
@@ -327,9 +304,9 @@ def test_only_the_leader_acts(site: Site, raft: _Raft) -> None:
     assert backed_up(site, vm_id)
 
 
-def test_a_front_end_that_cannot_tell_refuses(site: Site, raft: _Raft) -> None:
+def test_a_front_end_that_cannot_tell_refuses(site: Site) -> None:
     machine(site)
-    raft.state = ""
+    site.front_end.control("raft", server_id=1, state="")
     result = site.onebackup("run")
     assert result.code == 3 and "cannot tell whether this front-end is the leader" in result.error_line
     assert site.apps() == []
