@@ -296,6 +296,8 @@ run_pytest() {
     local options=()
     has_module xdist && options+=(-n 2)
     has_module pytest_timeout && options+=(--timeout 180)
+    # Real processes on a busy machine: what fails is tried once more, and counted in the last line as a rerun.
+    has_module pytest_rerunfailures && options+=(--reruns 1 -rR)
     [[ ! -t 1 ]] || options+=(--color yes)
     say "--- pytest"
     "$VENV/bin/python" -m pytest "${options[@]}" "$@" 2>&1 | tee "$TEST_LOG"
