@@ -115,7 +115,7 @@ def refused(code: int, message: str = "no") -> Callable[[BaseHTTPRequestHandler]
 
 
 def front_end(*known: etree._Element) -> Callable[[BaseHTTPRequestHandler], None]:
-    """A front-end that knows some objects by their ids, each by its `one.*.info`, and its version."""
+    """A front-end that knows some objects, each by its `one.*.info`, VMs also by their pool, and its version."""
     kinds = {"VM": "one.vm.info", "MARKETPLACE": "one.market.info", "MARKETPLACEAPP": "one.marketapp.info"}
     by_call = {(kinds[str(item.tag)], item.findtext("ID")): etree.tostring(item).decode() for item in known}
 
@@ -124,6 +124,9 @@ def front_end(*known: etree._Element) -> Callable[[BaseHTTPRequestHandler], None
         arguments, method = xmlrpc.client.loads(body)
         if method == "one.system.version":
             good("7.4.0")(handler)
+        elif method == "one.vmpool.info":
+            wanted = {item for (call, item) in by_call if call == "one.vm.info" and item == str(arguments[2])}
+            good(f"<VM_POOL>{''.join(by_call['one.vm.info', item] for item in wanted)}</VM_POOL>")(handler)
         elif len(arguments) > 1 and (method, str(arguments[1])) in by_call:
             good(by_call[str(method), str(arguments[1])])(handler)
         else:

@@ -49,7 +49,7 @@ def test_verbose_goes_to_standard_output(capsys: pytest.CaptureFixture[str]) -> 
 def test_otherwise_only_warnings_on_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
     say(False)
     out, err = capsys.readouterr()
-    assert out == "" and [line[20:25] for line in err.splitlines()] == ["WARN ", "ERROR", "FATAL"]
+    assert out == "" and [line[20:25] for line in err.splitlines()] == ["WARN ", "ERROR"]
 
 
 def test_a_log_file_is_appended_to(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,6 +7,7 @@ import os
 import pwd
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -30,14 +31,13 @@ def _run(directory: Path) -> list[str]:
 
 
 @root_only
-def test_root_becomes_the_owner_of_what_is_there(tmp_path: Path) -> None:
+def test_root_becomes_the_owner_of_what_is_there() -> None:
     nobody = pwd.getpwnam("nobody")
-    for path in [tmp_path, *list(tmp_path.parents)[:2]]:
-        path.chmod(0o755)
-    os.chown(tmp_path, nobody.pw_uid, nobody.pw_gid)
+    with tempfile.TemporaryDirectory(prefix="onebackup-", dir="/var/tmp") as name:  # pytest's own are closed to nobody
+        os.chown(name, nobody.pw_uid, nobody.pw_gid)
 
-    assert _run(tmp_path) == [str(nobody.pw_uid), str(nobody.pw_gid), nobody.pw_dir]
-    assert (tmp_path / "var" / "onebackup").stat().st_uid == nobody.pw_uid
+        assert _run(Path(name)) == [str(nobody.pw_uid), str(nobody.pw_gid), nobody.pw_dir]
+        assert (Path(name) / "var" / "onebackup").stat().st_uid == nobody.pw_uid
 
 
 def test_who_owns_the_directory_stays_who_they_are(tmp_path: Path) -> None:

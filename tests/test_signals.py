@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from typing import Callable, Optional
+from typing import Callable
 
 import pytest
 
@@ -42,8 +42,14 @@ except errors.Terminated as error:
 """
 
 
+def _as_from_a_terminal() -> None:
+    """Whoever runs the tests under nohup ignores SIGHUP, and children inherit that."""
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 class Process:
-    def __init__(self, *arguments: str, before: Optional[Callable[[], object]] = None):
+    def __init__(self, *arguments: str, before: Callable[[], object] = _as_from_a_terminal):
         self.process = subprocess.Popen(
             [sys.executable, "-c", PROCESS, *arguments],
             stdin=subprocess.PIPE,

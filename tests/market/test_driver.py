@@ -47,6 +47,7 @@ def test_an_image_over_a_backing_file_and_a_compressed_one(front: Front, tmp_pat
 
 def test_the_next_day_stores_only_what_changed(front: Front, tmp_path: Path) -> None:
     first = front.import_(disk(tmp_path / "image", 1), "raw").values
+    time.sleep(1.1)  # the newest one is known by its time, in seconds
     disk(tmp_path / "image", 2)
     second = front.import_(tmp_path / "image", "raw").values
     listed = front.onebackup("repository", "list", front.market["REPOSITORY"], "--json").out
