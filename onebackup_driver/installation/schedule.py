@@ -78,7 +78,13 @@ def _writable(folder: Path) -> bool:
 
 
 def _for_place(place: Place, text: str) -> str:
-    for stock, here in (("/usr/share/one", place.share), ("/var/lib/one", place.var), ("/etc/one", place.etc)):
+    places = {
+        "/usr/share/one": place.share,
+        "/var/lib/one": place.var,
+        "/etc/one": place.etc,
+        "/usr/local/bin": place.programs,
+    }
+    for stock, here in places.items():
         text = text.replace(stock, str(here))
     return text
 

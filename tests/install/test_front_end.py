@@ -197,6 +197,9 @@ def test_systemd_units_where_systemd_runs(system_wide: Tree) -> None:
     assert "in the installed system: systemctl enable --now onebackup.timer" in completed.stdout
     service = tree.path("/etc/systemd/system/onebackup.service").read_text()
     assert "User=root\n" in service and "ExecStart=/usr/share/one/backup_vms\n" in service
+    gateway = tree.path("/etc/systemd/system/onebackup-gateway.service").read_text()
+    command = next(line for line in gateway.splitlines() if line.startswith("ExecStart=")).split("=")[1].split()
+    assert command[1:] == ["gateway"] and tree.path(command[0]).exists()
     assert not tree.path("/etc/cron.d/onebackup").exists()
     assert "removed /etc/systemd/system/onebackup.timer" in tree.install("--no-timer").stdout
 
