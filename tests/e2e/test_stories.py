@@ -11,7 +11,7 @@ from sandbox.world import guest
 from tests.e2e import checks, machines
 from tests.e2e.machines import TWO_DISKS, Disk
 from tests.e2e.proxy import Proxy
-from tests.e2e.site import Site
+from tests.e2e.site import Site, wait
 
 
 @pytest.mark.both_versions
@@ -69,7 +69,7 @@ def test_the_second_backup_replaces_the_first(site: Site) -> None:
     second = checks.backed_up(site, vm_id)
 
     assert site.apps() == second and not set(first) & set(second)
-    assert not any(path.exists() for path in files)
+    wait("the driver to delete the old files", lambda: not any(path.exists() for path in files))
     assert len(list(site.server.public_dir.iterdir())) == 2
     assert site.user_template(vm_id, "ONEBACKUP/STATE") == "OK"
     assert site.user_template(vm_id, "ONEBACKUP/RESTORE_POINT") == str(second[-1])
