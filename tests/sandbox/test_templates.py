@@ -20,14 +20,14 @@ def template(front_end: FrontEnd, body: str = "", session: str | None = None) ->
 def test_extra_attributes_replace_those_of_the_template(front_end: FrontEnd) -> None:
     image = driving.image(front_end)
     number = template(front_end, f'DISK=[IMAGE_ID="{image}",CACHE="none"]\nLABEL="a"')
-    vm = front_end.call("one.template.instantiate", number, "mine", False, 'MEMORY="128"\nLABEL="b"\nBACKUP=[A="1"]',
+    vm = front_end.call("one.template.instantiate", number, "mine", False, 'MEMORY="128"\nLABEL="b"\nNOTE=[A="1"]',
                         False)
     driving.wait(front_end, "vm", vm, RUNNING)
     found = driving.xml(front_end, "vm", vm)
     assert found.findtext("NAME") == "mine"
     assert found.findtext("TEMPLATE/MEMORY") == "128"
     assert found.findtext("TEMPLATE/DISK/CACHE") == "none"
-    assert (found.findtext("USER_TEMPLATE/LABEL"), found.findtext("USER_TEMPLATE/BACKUP/A")) == ("b", "1")
+    assert (found.findtext("USER_TEMPLATE/LABEL"), found.findtext("USER_TEMPLATE/NOTE/A")) == ("b", "1")
     assert found.findtext("TEMPLATE/TEMPLATE_ID") == str(number)
 
 
