@@ -4,9 +4,6 @@
 from __future__ import annotations
 
 import re
-from typing import Optional
-
-from lxml import etree
 
 from onebackup_driver import xml_values
 from onebackup_driver.vm import CDROM, VOLATILE, VirtualMachine
@@ -133,9 +130,3 @@ def _os(values: Vector) -> Vector:
 
 
 _SPECIAL = {"CONTEXT": _context, "GRAPHICS": _graphics, "PCI": _pci, "OS": _os}
-
-
-def user_of(element: etree._Element) -> Optional[int]:
-    """The id of the VM's owner."""
-    uid = xml_values.number(element, "UID")
-    return uid if uid >= 0 else None

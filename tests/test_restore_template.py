@@ -239,8 +239,3 @@ def test_the_text_is_what_oned_reads_back(version: str, name: str) -> None:
     ]
     assert Template.parse(template_text.render(whole)).items == whole
     assert of(whole, "NOTE") == ['a"b]\nc\\'] and of(whole, "CONTEXT")[0]["START_SCRIPT"] == "x=[1]\n"
-
-
-def test_the_owner() -> None:
-    assert restore_template.user_of(objects.machine(UID="7").element) == 7
-    assert restore_template.user_of(objects.changed(objects.load("7.4", "vm-running"), UID="")) is None
