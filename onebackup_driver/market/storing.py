@@ -47,28 +47,25 @@ def store(opened: Repository, image: Image, parent: str, facts: dict[str, Any], 
     _check_layers(image)
     temporary = where.state / "tmp"
     files.make_private_directory(temporary)
-    proving = _Proving(opened, image.served_as)
     with source.open_image(image.path, image.format, temporary) as disk:
         if disk.size_bytes <= (image.size_mb - 1) * MIB or disk.size_bytes == 0:
             raise problems.SourceChanged(
                 f"{image.path} ends early: it has {disk.size_bytes} bytes, {max(1, image.size_mb)} MiB were expected"
             )
-        return proving.save(disk, disk.size_bytes, parent or None, facts)
+        size_bytes, kind = disk.size_bytes, image.served_as
+        return opened.save(
+            disk,
+            size_bytes,
+            parent or None,
+            facts,
+            complete=lambda saved: _proof(opened, saved, kind, size_bytes),
+        )
 
 
-class _Proving(Repository):
-    """A repository whose manifests are published only after what they name was read back, every byte of it."""
-
-    def __init__(self, opened: Repository, kind: str):
-        super().__init__(opened.store, opened.header, opened.vault)
-        self._kind = kind
-
-    def _publish(
-        self, saved: Saved, size_bytes: int, parent: str, facts: dict[str, Any], began: float
-    ) -> Manifest:
-        disk = Disk(Readers(self), "new", Loaded(saved.cells, saved.entries), size_bytes)
-        found = checksum.md5(Content(disk, self._kind))
-        return super()._publish(saved, size_bytes, parent, {**facts, "format": self._kind, "md5": found}, began)
+def _proof(opened: Repository, saved: Saved, kind: str, size_bytes: int) -> dict[str, Any]:
+    """What can only be said once every byte of the new restore point was read back. Raises Damaged, Missing."""
+    disk = Disk(Readers(opened), "new", Loaded(saved.cells, saved.entries), size_bytes)
+    return {"format": kind, "md5": checksum.md5(Content(disk, kind))}
 
 
 def _check_layers(image: Image) -> None:

@@ -35,6 +35,9 @@ _LOADED = 4
 _KEPT_CELLS = 4
 
 
+Complete = Callable[[saving.Saved], dict[str, Any]]
+
+
 class Usage(NamedTuple):
     """What all objects take, in MiB and in bytes; `free_mb` is None when the store does not know an end."""
 
@@ -98,12 +101,15 @@ class Repository:
         parent: Optional[str] = None,
         facts: Optional[dict[str, Any]] = None,
         progress: Optional[saving.Progress] = None,
+        complete: Optional[Complete] = None,
     ) -> Manifest:
         """Store a disk as a restore point; its manifest is published last.
 
         `stream`: the disk's extents, ascending; what no extent covers is zeros. It is confirmed (extent.Confirmable)
         after all was read. `parent`: the name of the restore point to compare with; one that is gone is no error.
         `facts`: what JSON can hold. `progress(done_bytes, of_bytes)` is called often, by several threads.
+        `complete` is called when all packs are stored, with what can be read like an opened restore point (Loaded of
+        its cells and entries); the facts that it returns are added. When it raises, nothing is published.
         Raises SourceChanged, StoreFailed, RunTooLong and whatever the stream raises: then nothing is published.
         """
         began = clock.monotonic()
@@ -118,7 +124,8 @@ class Repository:
             known.close()
         if isinstance(stream, Confirmable):
             stream.confirm()
-        return self._publish(saved, size_bytes, parent or "", facts or {}, began)
+        more = complete(saved) if complete is not None else {}
+        return self._publish(saved, size_bytes, parent or "", {**(facts or {}), **more}, began)
 
     def _parent(self, name: str) -> Optional[saving.Parent]:
         if not name:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from onebackup_driver.repository import problems, repository
+from onebackup_driver.repository import problems, reading, repository, saving
 from onebackup_driver.repository.extent import Extent
 from onebackup_driver.repository.format.manifest import Manifest
 from onebackup_driver.repository.stores import base
@@ -103,6 +103,29 @@ def test_delete_is_idempotent_and_spares_the_others(small: repository.Repository
         small.load(first.name)
     third = disks.save(small, disk, first.name)  # a parent that is gone
     assert disks.restored(small, third) == disk and third.new_bytes == 0
+
+
+def test_complete_reads_what_is_stored_before_the_restore_point_is_there(small: repository.Repository) -> None:
+    disk, before = disks.content(3), disks.save(small, disks.content(1))
+
+    def complete(saved: saving.Saved) -> dict[str, object]:
+        assert small.names() == [before.name]
+        loaded = repository.Loaded(saved.cells, saved.entries)
+        reader = reading.CellReader(small.store, small.vault, small.parameters)
+        read = b"".join(bytes(reader.read(small.recipe("new", loaded, cell))) for cell in saved.cells)
+        return {"same": read == disk, "day": 2}
+
+    point = small.save(disks.extents(disk), len(disk), None, {"vm": 7, "day": 1}, complete=complete)
+    assert small.load(point.name).facts == {"vm": 7, "same": True, "day": 2}
+
+
+def test_nothing_is_published_when_complete_raises(small: repository.Repository) -> None:
+    def complete(saved: saving.Saved) -> dict[str, object]:
+        raise problems.Damaged("packs/", "cannot be read back")
+
+    with pytest.raises(problems.Damaged, match="read back"):
+        small.save(disks.extents(disks.content(2)), 2 * CELL, complete=complete)
+    assert small.names() == [] and list(small.store.list("index/")) == []
 
 
 def test_sources_that_are_not_whole(small: repository.Repository) -> None:
