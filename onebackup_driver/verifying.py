@@ -28,12 +28,18 @@ def stored(context: Context, app: App, image: etree._Element, marketplace: Marke
     if missing:
         raise errors.Failed(f"the marketplace driver left {', '.join(missing)} of {what} empty")
     size_mb = xml_values.number(image, "SIZE", 0)
-    if app.size_mb <= 0 or app.size_mb != size_mb:
+    if not _is_size_of(app, size_mb, marketplace):
         raise errors.Failed(f"{what} has {app.size_mb} MB, the saved disk has {size_mb} MB")
     image_format = xml_values.text(image, "FORMAT")
     if image_format and app.format != image_format:
         raise errors.Failed(f"{what} has the format {app.format}, the saved disk {image_format}")
     _compare(context, app, marketplace, xml_values.text(image, "SOURCE"), what)
+
+
+def _is_size_of(app: App, size_mb: int, marketplace: Marketplace) -> bool:
+    if marketplace.driver == repositories.DRIVER:  # it tells the true size: LVM rounds up what oned asked for
+        return app.size_mb >= max(size_mb, 1)
+    return app.size_mb == size_mb and size_mb > 0
 
 
 def _compare(context: Context, app: App, marketplace: Marketplace, image_path: str, what: str) -> None:
