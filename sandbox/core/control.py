@@ -20,7 +20,7 @@ def run(front: Front, request: dict[str, Any]) -> Any:
         faults.add(command, request)
         return {"ok": True}
     handlers = {"next": _next, "slow": _slow, "clear": _clear, "log": _log, "count": _count, "vm_disk": _vm_disk,
-                "raft": _raft}
+                "raft": _raft, "guest_ends": _guest_ends}
     if command not in handlers:
         raise ValueError(f"unknown command {command!r}")
     return handlers[command](front, request)
@@ -52,6 +52,16 @@ def _count(front: Front, request: dict[str, Any]) -> Any:
 
 def _vm_disk(front: Front, request: dict[str, Any]) -> Any:
     return str(front.settings.state / "datastores" / "0" / str(request["vm"]) / f"disk.{request['disk']}")
+
+
+def _guest_ends(front: Front, request: dict[str, Any]) -> Any:
+    """The guest of `vm` shuts itself down, and the next monitoring says so."""
+    from sandbox.machines import vm_run, vm_storage
+
+    vm_storage.stop_guest(front, int(request["vm"]))
+    with front.transaction():
+        vm_run.guest_ended(front, front.get("vm", int(request["vm"])))
+    return {"ok": True}
 
 
 def _raft(front: Front, request: dict[str, Any]) -> Any:

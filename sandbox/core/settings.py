@@ -10,7 +10,7 @@ SECONDS = {
     "poweroff": 0.2, "boot": 0.2, "resume": 0.2, "prolog": 0.1, "epilog": 0.1, "saveas": 0.2, "suspend": 0.2,
     "stop": 0.2, "undeploy": 0.2, "shutdown": 0.15, "snapshot": 0.1, "hotplug": 0.1, "schedule": 0.15,
     "import": 0.2, "download": 0.2, "market_monitor": 5.0, "delete": 0.05, "vnet": 0.03,
-    "reboot": 0.3,
+    "reboot": 0.3, "migrate": 0.2, "disk_resize": 0.1,
 }
 # What real guests take longer than dummy ones.
 KVM_SECONDS = {"poweroff": 0.8, "shutdown": 0.8, "undeploy": 0.8, "boot": 1.3, "resume": 1.3, "saveas": 0.3}

@@ -10,7 +10,9 @@ from sandbox.machines.vm_states import ACTIVE, LCM_STATES, POWEROFF, RUNNING, ST
 from sandbox.objects import vnets
 from sandbox.world import guest
 
-BOOTS = ("BOOT", "BOOT_UNDEPLOY", "BOOT_STOPPED", "BOOT_POWEROFF", "BOOT_SUSPENDED", "BOOT_UNKNOWN")
+BOOTS = ("BOOT", "BOOT_UNDEPLOY", "BOOT_STOPPED", "BOOT_POWEROFF", "BOOT_SUSPENDED", "BOOT_UNKNOWN",
+         "BOOT_MIGRATE")
+RESTING = {"DISK_RESIZE_UNDEPLOYED": UNDEPLOYED, "PROLOG_MIGRATE_SUSPEND": SUSPENDED}
 SHUTDOWNS = {"SHUTDOWN_POWEROFF": POWEROFF, "SAVE_SUSPEND": SUSPENDED}
 LEAVING = {"SAVE_STOP": ("EPILOG_STOP", STOPPED), "EPILOG_STOP": ("EPILOG_STOP", STOPPED),
            "SHUTDOWN_UNDEPLOY": ("EPILOG_UNDEPLOY", UNDEPLOYED), "EPILOG_UNDEPLOY": ("EPILOG_UNDEPLOY", UNDEPLOYED)}
@@ -39,6 +41,8 @@ def _settle(front: Front, vm: Record, name: str) -> None:
         vm_run.background(front, vm, lambda: vm_run.boot(front, vm.id, name))
     elif name in SHUTDOWNS:
         vm_run.shut_down(front, vm, "poweroff", name, False, vm_run.to_state(front, SHUTDOWNS[name]))
+    elif name in RESTING:
+        vm_states.set_state(front, vm, RESTING[name])
     elif name in LEAVING:
         vm_run.leave_host(front, vm, *LEAVING[name])
     elif name in ("SHUTDOWN", "EPILOG", "CLEANUP_DELETE"):

@@ -121,8 +121,22 @@ def boot(front: Front, vm_id: int, boot_state: str, what: str = "boot") -> None:
     if front.faults.fails(what, vm_id) or not _boot_guest(front, vm_id, work, wanted):
         change(front, vm_id, boot_state, lambda vm: _boot_failed(front, vm, boot_state))
         return
-    if not change(front, vm_id, boot_state, lambda vm: vm_states.enter(front, vm, "RUNNING")):
+    if not change(front, vm_id, boot_state, lambda vm: _booted(front, vm)):
         vm_storage.stop_guest(front, vm_id, hard=True)
+
+
+def _booted(front: Front, vm: Record) -> None:
+    vm_states.last_history(vm).update(ACTION=0, UID=-1, GID=-1, REQUEST_ID=-1, ETIME=0, RETIME=0)
+    vm_states.enter(front, vm, "RUNNING")
+
+
+def guest_ended(front: Front, vm: Record) -> None:
+    """The guest has shut itself down; the monitoring of a RUNNING VM notices (oned's trigger_monitor_poweroff)."""
+    if not vm_states.is_running(vm) and vm["lcm_state"] != vm_states.UNKNOWN:
+        return
+    front.log_vm(vm.id, "VM running but monitor state is POWEROFF", "I", "LCM")
+    vm_states.last_history(vm).update(ACTION=vm_states.ACTIONS["monitor"], UID=-1, GID=-1, REQUEST_ID=-1, RETIME=now())
+    vm_states.set_state(front, vm, vm_states.POWEROFF)
 
 
 def _boot_guest(front: Front, vm_id: int, work: list[vm_storage.Plan], wanted: bool) -> bool:
@@ -147,7 +161,7 @@ def _boot_failed(front: Front, vm: Record, boot_state: str) -> None:
 def resume(front: Front, vm: Record, caller: Caller) -> None:
     """From POWEROFF or SUSPENDED (they keep their host) to RUNNING."""
     boot_state = "BOOT_POWEROFF" if vm["state"] == vm_states.POWEROFF else "BOOT_SUSPENDED"
-    vm_states.reopen_history(front, vm)
+    vm_states.reopen_history(front, vm, caller=caller)
     vm_states.enter(front, vm, boot_state)
     background(front, vm, lambda: boot(front, vm.id, boot_state, "resume"))
 

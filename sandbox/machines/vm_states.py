@@ -35,7 +35,9 @@ RUNNING, UNKNOWN = LCM["RUNNING"], LCM["UNKNOWN"]
 ACTIONS = {"undeploy": 5, "undeploy-hard": 6, "hold": 7, "release": 8, "stop": 9, "suspend": 10, "resume": 11,
            "recover-delete": 13, "reboot": 15, "reboot-hard": 16, "poweroff": 19, "poweroff-hard": 20,
            "disk-attach": 21, "disk-detach": 22, "nic-attach": 23, "nic-detach": 24, "disk-snapshot-create": 25,
-           "disk-snapshot-delete": 26, "terminate": 27, "terminate-hard": 28, "disk-snapshot-revert": 30}
+           "disk-snapshot-delete": 26, "terminate": 27, "terminate-hard": 28, "disk-snapshot-revert": 41, "migrate": 1,
+           "live-migrate": 2, "disk-resize": 29, "resize": 35, "monitor": 44, "poff-migrate": 48,
+           "poff-hard-migrate": 49}
 
 
 def new_fields(user_template: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -83,16 +85,23 @@ def open_history(front: Front, vm: Record, host: Record, tm_mad: str, prolog: bo
 
 
 def reopen_history(front: Front, vm: Record, action: str = "", caller: Caller = SYSTEM) -> dict[str, Any]:
-    """Closes the current record (with the action that ended it) and opens the next one on the same host."""
+    """Closes the current record and opens the next one on the same host: for a resume, or for an `action` that leaves
+    the VM as it is, which the old record is marked with while the new one keeps what stopped the VM (oned's
+    close_cp_history)."""
     last = last_history(vm)
     moment = now()
+    stopped = last["ACTION"] if action else ACTIONS["resume"]
+    rests = bool(action and last["RETIME"])
     if action:
         mark(vm, action, caller)
     last["ETIME"] = moment
     last["RETIME"] = last["RETIME"] or moment
     item = {**last, "SEQ": last["SEQ"] + 1, "STIME": moment, "ETIME": 0, "PSTIME": 0, "PETIME": 0, "RSTIME": moment,
-            "RETIME": 0, "ESTIME": 0, "EETIME": 0, "ACTION": 0, "UID": -1, "GID": -1, "REQUEST_ID": -1}
+            "RETIME": moment if rests else 0, "ESTIME": 0, "EETIME": 0, "ACTION": stopped, "UID": -1, "GID": -1,
+            "REQUEST_ID": -1}
     vm["history"].append(item)
+    if not action:
+        mark(vm, "resume", caller)
     return item
 
 

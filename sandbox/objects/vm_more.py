@@ -8,7 +8,7 @@ from sandbox.core.caller import Caller
 from sandbox.core.front import Front
 from sandbox.core.methods import method
 from sandbox.core.record import Record
-from sandbox.machines import vm_attach, vm_run, vm_states
+from sandbox.machines import vm_attach, vm_migrate, vm_resize, vm_run, vm_states
 from sandbox.machines.vm_states import ACTIVE, CLONING, CLONING_FAILURE, DONE, HOLD, PENDING, POWEROFF, UNDEPLOYED
 from sandbox.objects import datastores, generic, infrastructure, restricted, vm_context
 
@@ -167,12 +167,22 @@ def pool_monitoring(front: Front, caller: Caller, who: int, seconds: int = -1) -
 def resize(front: Front, caller: Caller, vm_id: int, text: str, enforce: bool) -> int:
     vm = _get(front, caller, vm_id)
     template = generic.parsed(text)
-    if vm["state"] not in (POWEROFF, UNDEPLOYED, PENDING, HOLD):
-        raise errors.action(f"Resize is not available for state {vm_states.name(vm)}")
-    for name in ("CPU", "VCPU", "MEMORY"):
-        if template.get(name) not in ("", "0"):
-            vm.template.set(name, template.get(name))
-    front.save(vm)
+    vm_resize.capacity(front, caller, vm, template)
+    return vm_id
+
+
+@method("one.vm.diskresize", "iis")
+def disk_resize(front: Front, caller: Caller, vm_id: int, disk_id: int, size: str) -> int:
+    vm_resize.disk(front, caller, _get(front, caller, vm_id), disk_id, size)
+    return disk_id
+
+
+@method("one.vm.migrate", "iib|bii")
+def migrate(front: Front, caller: Caller, vm_id: int, host_id: int, live: bool, enforce: bool = False,
+            datastore_id: int = -1, way: int = 0) -> int:
+    """`way` of a VM that is not migrated live: 0 saved, 1 powered off, 2 powered off hard."""
+    host = front.get("host", host_id)
+    vm_migrate.start(front, caller, _get(front, caller, vm_id, rights.ADMIN), host, live, way)
     return vm_id
 
 

@@ -86,6 +86,12 @@ def link(source: Path, destination: Path) -> None:
         partial.symlink_to(source.resolve())
 
 
+def resize(disk: Path, size_mb: int, format: str) -> None:
+    """Grow a disk; a guest that uses it stalls meanwhile."""
+    with _guest_stalled(disk):
+        _qemu_img("resize", "-q", "-f", _checked(format), str(disk.resolve()), f"{size_mb}M")
+
+
 def save_as(disk: Path, destination: Path, format: str, source_format: Optional[str] = None) -> None:
     """Copy what the guest sees into a new flat image.
 
