@@ -33,8 +33,8 @@ On an OpenNebula front-end (no command)
 
 Commands in a clone of the repository
   demo [--keep] [--version 6.4|7.4]
-                 sets up what is missing, then backs a running VM up on the sandbox front-end,
-                 destroys it, restores it and proves that every disk came back
+                 sets up what is missing, then backs a VM up on the sandbox front-end, and again the next day,
+                 says what that cost, destroys the VM, restores it and proves that every disk came back
                  --keep     leaves the sandbox running and prints the commands to play on
                  --version  the OpenNebula version the sandbox plays (default 7.4)
   test [PYTEST ARGUMENTS]
@@ -133,8 +133,8 @@ missing_packages() { # missing_packages demo|test|front-end: one Debian package 
     [[ $1 != front-end ]] || return 0
     has curl || say curl
     has_all qemu-img qemu-io qemu-nbd || say qemu-utils
-    has nginx || has apache2 || say nginx-light
     [[ $1 == test ]] || return 0
+    has nginx || has apache2 || say nginx-light
     has_all radosgw radosgw-admin || say radosgw
     has ceph-mon || say ceph-mon
     has ceph-osd || say ceph-osd

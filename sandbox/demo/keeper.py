@@ -15,6 +15,8 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from sandbox.demo import depot
+
 START_TIMEOUT_S = 60
 STOP_TIMEOUT_S = 30
 
@@ -29,12 +31,17 @@ class Place:
 
     endpoint: str
     auth_file: str
-    public_dir: str
-    market_url: str
+    location: str
+    repository: str
+    gateway: str
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return depot.environment(self.endpoint, Path(self.auth_file), Path(self.location))
 
 
 def start(state: Path, version: str) -> Place:
-    """Start front-end and HTTP server on a fresh state directory; stop what ran there before."""
+    """Start front-end and gateway on a fresh state directory; stop what ran there before."""
     stop(state)
     if state.exists():
         shutil.rmtree(state)
@@ -93,20 +100,25 @@ def last_line(path: Path) -> str:
 
 def serve(state: Path, version: str) -> None:
     """Run the servers until SIGTERM."""
-    from sandbox import process, servers
+    from sandbox import process
 
-    public_dir = state / "marketplace"
-    public_dir.mkdir()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    with process.start(state / "one", version) as front_end, servers.http_server(public_dir) as web:
-        place = Place(
-            front_end.endpoint, str(front_end.auth_file), str(public_dir), web.url.rstrip("/")
-        )
-        partial = state / "ready.json.partial"
-        partial.write_text(json.dumps(asdict(place)))
-        partial.rename(state / "ready.json")
-        while True:
-            signal.pause()
+    location = state / "one"
+    with process.start(location, version) as front_end:
+        depot.install_driver(location, location / "remotes")
+        own = depot.environment(front_end.endpoint, front_end.auth_file, location)
+        with depot.gateway(location, own) as url:
+            place = Place(front_end.endpoint, str(front_end.auth_file), str(location), str(state / "repository"), url)
+            announce(state, place)
+            while True:
+                signal.pause()
+
+
+def announce(state: Path, place: Place) -> None:
+    """Say where everything is, once it is there."""
+    partial = state / "ready.json.partial"
+    partial.write_text(json.dumps(asdict(place)))
+    partial.rename(state / "ready.json")
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from sandbox.world.guest import GuestDisk
 
 DATASTORE = 1
 VM_NAME = "web-1"
+NEW_FILES_MB = 6
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ def create_marketplace(front_end: Api, place: Place) -> int:
     return int(
         front_end.call(
             "one.market.allocate",
-            f'NAME="backups"\nMARKET_MAD="http"\nBASE_URL="{place.market_url}"\nPUBLIC_DIR="{place.public_dir}"',
+            f'NAME="backups"\nMARKET_MAD="onebackup"\nREPOSITORY="dir:{place.repository}"',
         )
     )
 
@@ -94,10 +95,25 @@ def create_image(front_end: Api, plan: DiskPlan, source: Path) -> int:
 def describe(front_end: Api, place: Place, machine: Machine) -> None:
     counter = max(counters(front_end, machine.vm))
     print(f"API            {place.endpoint}")
-    print(f"marketplace    {place.market_url} (http)")
+    print(f"repository     dir:{place.repository}, a marketplace of the driver onebackup")
+    print(f"gateway        {place.gateway}")
     print(f"VM {machine.vm}           {VM_NAME}, RUNNING, " + ", ".join(plan.words for plan in DISKS))
     print(f"network        {' '.join(f'{ip} {mac}' for ip, mac in machine.network)}")
     print(f"guest          writes to both disks without a pause, now at record {counter}")
+
+
+def live_a_day(front_end: Api, vm: int) -> list[Content]:
+    """The guest writes on and is shut down, new files come onto the first disk; what is on the disks then."""
+    wait_for_guest(front_end, vm, beyond=max(counters(front_end, vm)) + 10)
+    front_end.call("one.vm.action", "poweroff", vm)
+    front_end.wait_for_vm(vm, api.POWEROFF)
+    disks = disks_of(front_end, vm)
+    proof.write_files(disks[0].path, disks[0].format, NEW_FILES_MB)
+    print(
+        f"The guest has gone on to record {max(counters(front_end, vm))}; its owner shuts it down, and puts "
+        f"{NEW_FILES_MB} MB of new files onto disk {DISKS[0].name}."
+    )
+    return [proof.content(disk.path, disk.format) for disk in disks]
 
 
 def destroy(front_end: Api, machine: Machine) -> None:
@@ -132,10 +148,14 @@ def wait_for_guest(front_end: Api, vm: int, beyond: int) -> None:
     api.wait(f"the guest of VM {vm} to write", lambda: min(counters(front_end, vm)) > beyond)
 
 
-def counters(front_end: Api, vm: int) -> list[int]:
+def disks_of(front_end: Api, vm: int) -> list[GuestDisk]:
+    """The disks as they lie on the VM's host."""
     formats = [text(disk, "FORMAT") for disk in front_end.info("vm", vm).findall("TEMPLATE/DISK[IMAGE_ID]")]
-    disks = [GuestDisk(front_end.vm_disk(vm, number), format) for number, format in enumerate(formats)]
-    return [counter or 0 for counter in guest.inspect(disks).counters]
+    return [GuestDisk(front_end.vm_disk(vm, number), format) for number, format in enumerate(formats)]
+
+
+def counters(front_end: Api, vm: int) -> list[int]:
+    return [counter or 0 for counter in guest.inspect(disks_of(front_end, vm)).counters]
 
 
 def addresses(vm: ElementTree.Element) -> list[tuple[str, str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import subprocess
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,16 @@ def make_disk(path: Path, name: str, size_mb: int, format: str) -> Content:
             file.write(f"onebackup demonstration, disk {name}\n".encode())
         disks.save_as(raw, path, format, source_format="raw")
         return digest(raw)
+
+
+def write_files(path: Path, format: str, size_mb: int) -> None:
+    """Write random data into an image that no guest uses, into the first hole that `make_disk` left and behind it."""
+    with tempfile.NamedTemporaryFile() as new:
+        new.write(os.urandom(size_mb * MIB))
+        new.flush()
+        subprocess.run(
+            ["qemu-io", "-f", format, "-c", f"write -q -s {new.name} 5M {size_mb}M", str(path)], check=True
+        )
 
 
 def content(path: Path, format: str) -> Content:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The story: a running VM is backed up, destroyed and restored, and every disk is compared."""
+"""The story: a VM is backed up, and again the next day, destroyed and restored, and every disk is compared."""
 from __future__ import annotations
 
 import os
@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from sandbox.demo import comparison, keeper, machine
+from sandbox.demo import comparison, cost, depot, keeper, machine
 from sandbox.demo.api import Api, Refused
 from sandbox.demo.comparison import NotProven
 from sandbox.demo.keeper import Place
@@ -22,7 +22,7 @@ def tell(state: Path, version: str, keep: bool) -> int:
             play(place, state, version)
         finally:
             if keep:
-                explain_how_to_play_on(place, state)
+                explain_how_to_play_on(place)
             else:
                 keeper.stop(state)
     except (NotProven, Refused, keeper.KeeperFailed) as error:
@@ -32,38 +32,45 @@ def tell(state: Path, version: str, keep: bool) -> int:
 
 
 def play(place: Place, state: Path, version: str) -> None:
-    front_end = Api(place.endpoint, Path(place.auth_file))
+    front_end, repository = Api(place.endpoint, Path(place.auth_file)), Path(place.repository)
     heading(f"A front-end (sandbox, OpenNebula {version}) with a running VM")
     market = machine.create_marketplace(front_end, place)
     original = machine.create_machine(front_end, market)
     machine.describe(front_end, place, original)
+    onebackup(place, "repository", "create", f"dir:{repository}")
 
-    onebackup(place, state, "backup", str(original.vm), "-v")
-    stored = comparison.read_restore_point(front_end, place, original.vm)
-    counter = comparison.require_clean(stored)
+    first = cost.of(repository, lambda: onebackup(place, "backup", str(original.vm), "-v"))
+    stored = comparison.read_restore_point(front_end, original.vm, state)
+    counter = comparison.require_clean(stored, original.originals)
     machine.prove_going_on(front_end, original.vm, counter)
+
+    heading("The next day")
+    saved = machine.live_a_day(front_end, original.vm)
+    second = cost.of(repository, lambda: onebackup(place, "backup", str(original.vm), "--force", "--keep-backup"))
+    stored = comparison.read_restore_point(front_end, original.vm, state)
+    heading("What it cost")
+    cost.show([("first day", first), ("second day", second)], sum(disk.disk.path.stat().st_size for disk in stored))
 
     heading("The VM and its images are destroyed")
     machine.destroy(front_end, original)
-
-    output = onebackup(place, state, "restore", str(original.vm), "-d", "default", "--no-start")
-    restored = restored_vm(output)
+    restored = restored_vm(onebackup(place, "restore", str(original.vm), "-d", "default", "--no-start"))
     heading("The proof")
-    comparison.compare(front_end, original, stored, restored)
+    counter = comparison.compare(front_end, original, saved, restored)
     machine.start_again(front_end, restored, counter)
     print(
-        f"\nPROVED: each of the {len(stored)} disks of VM {original.vm} came back byte for byte as VM {restored}, "
-        "shut down cleanly, all from the same moment, and its guest has gone on from there.",
+        f"\nPROVED: each of the {len(saved)} disks of VM {original.vm} came back byte for byte as VM {restored}, "
+        "shut down cleanly, all from the same moment, and its guest has gone on from there; the second day took "
+        f"{second.stored_bytes / first.stored_bytes:.0%} of the space of the first.",
         flush=True,
     )
 
 
-def onebackup(place: Place, state: Path, *arguments: str) -> str:
+def onebackup(place: Place, *arguments: str) -> str:
     """Run onebackup as a user would; its output is shown as it comes, and returned."""
     heading(f"$ onebackup {' '.join(arguments)}")
     process = subprocess.Popen(
-        [str(command()), *arguments],
-        env={**os.environ, **environment(place, state)},
+        [str(depot.command()), *arguments],
+        env={**os.environ, **place.environment},
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
     assert process.stdout is not None
@@ -82,14 +89,6 @@ def onebackup(place: Place, state: Path, *arguments: str) -> str:
     return "".join(lines)
 
 
-def command() -> Path:
-    return Path(sys.executable).with_name("onebackup")
-
-
-def environment(place: Place, state: Path) -> dict[str, str]:
-    return {"ONE_XMLRPC": place.endpoint, "ONE_AUTH": place.auth_file, "ONE_LOCATION": str(state / "one")}
-
-
 def restored_vm(output: str) -> int:
     found = re.search(r"^ID: (\d+)\s*\Z", output, re.MULTILINE)
     if not found:
@@ -101,11 +100,12 @@ def heading(words: str) -> None:
     print(f"\n== {words}", flush=True)
 
 
-def explain_how_to_play_on(place: Place, state: Path) -> None:
+def explain_how_to_play_on(place: Place) -> None:
     print("\nThe sandbox runs on. To play with it:")
-    for name, value in environment(place, state).items():
+    for name, value in place.environment.items():
         print(f"  export {name}={value}")
-    print(f"  {command()} list 0")
-    print(f"  {command()} restore 0 -d default")
+    print(f"  {depot.command()} list 0")
+    print(f"  {depot.command()} repository status dir:{place.repository}")
+    print(f"  {depot.command()} restore 0 -d default")
     print("and to end it: ./install.sh --uninstall, or only the sandbox:")
     print(f"  {sys.executable} -m sandbox.demo --stop", flush=True)

@@ -57,30 +57,30 @@ def test_what_the_guest_writes_is_not_part_of_the_files(tmp_path: Path) -> None:
 
 
 def test_an_equal_copy_is_accepted(pair: list[GuestDisk], tmp_path: Path) -> None:
-    before = stored(pair[1])
     copy = GuestDisk(tmp_path / "copy", "raw")
     shutil.copy(pair[1].path, copy.path)
-    comparison.compare_disk("data", before, copy, before.content)
+    comparison.compare_disk("data", stored(pair[1]).content, copy)
 
 
 @pytest.mark.parametrize("position", [5 * MIB, 16 * MIB - 1])
 def test_one_different_byte_is_found(pair: list[GuestDisk], position: int) -> None:
-    before = stored(pair[1])
+    before = stored(pair[1]).content
     change_one_byte(pair[1].path, position)
-    with pytest.raises(NotProven, match="disk data differs from what was stored"):
-        comparison.compare_disk("data", before, pair[1], before.content)
+    with pytest.raises(NotProven, match="disk data differs from what was on it when it was saved"):
+        comparison.compare_disk("data", before, pair[1])
 
 
 def test_files_that_were_lost_before_the_backup_are_found(pair: list[GuestDisk]) -> None:
-    original = stored(pair[1]).content
+    originals = [stored(disk).content for disk in pair]
     change_one_byte(pair[1].path, 5 * MIB)
-    with pytest.raises(NotProven, match="differs from what was on it in the beginning"):
-        comparison.compare_disk("data", stored(pair[1]), pair[1], original)
+    with pytest.raises(NotProven, match="disk data differs from what was on it in the beginning"):
+        comparison.require_clean([stored(disk) for disk in pair], originals)
 
 
 def test_a_copy_of_disks_in_use_is_not_a_clean_state(pair: list[GuestDisk], tmp_path: Path) -> None:
-    comparison.require_clean([stored(disk) for disk in pair])
+    originals = [stored(disk).content for disk in pair]
+    comparison.require_clean([stored(disk) for disk in pair], originals)
     guest.start(tmp_path / "guest", pair)
     guest.kill(tmp_path / "guest")
     with pytest.raises(NotProven, match="not one clean state"):
-        comparison.require_clean([stored(disk) for disk in pair])
+        comparison.require_clean([stored(disk) for disk in pair], originals)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.demo import keeper, story
+from sandbox.demo import depot, keeper, story
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -48,13 +49,15 @@ def test_a_proven_restore_and_a_sandbox_that_is_kept(tmp_path: Path) -> None:
         assert "VM was down for" in completed.stdout
         (proved,) = [line for line in completed.stdout.splitlines() if line.startswith("PROVED: ")]
         assert "each of the 2 disks of VM 0 came back byte for byte as VM 1" in proved
+        share = re.search(r"the second day took (\d+)% of the space of the first", proved)
+        assert share is not None and int(share[1]) < 20
         place = json.loads((tmp_path / ".demo" / "ready.json").read_text())
         assert f"export ONE_XMLRPC={place['endpoint']}" in completed.stdout
-        assert answers(place["endpoint"]) and answers(place["market_url"])
+        assert answers(place["endpoint"]) and answers(place["gateway"])
     finally:
         stopped = demo(tmp_path, "--stop")
     assert (stopped.returncode, stopped.stdout) == (0, "stopped the kept sandbox\n")
-    assert not answers(place["endpoint"]) and not answers(place["market_url"])
+    assert not answers(place["endpoint"]) and not answers(place["gateway"])
     assert demo(tmp_path, "--stop").stdout == "no sandbox is running here\n"
 
 
@@ -97,9 +100,9 @@ def running_guests() -> list[str]:
 def use_command(monkeypatch: pytest.MonkeyPatch, folder: Path, script: str) -> None:
     """Have the story run a command of the test's own for onebackup; `$real` is the real one."""
     liar = folder / "onebackup"
-    liar.write_text(f"#!/bin/sh\nreal={story.command()}\n{script}\n")
+    liar.write_text(f"#!/bin/sh\nreal={depot.command()}\n{script}\n")
     liar.chmod(0o755)
-    monkeypatch.setattr(story, "command", lambda: liar)
+    monkeypatch.setattr(depot, "command", lambda: liar)
 
 
 # Changes a byte of every image that the restore has made: no other is left by then.
@@ -116,9 +119,9 @@ done
     "script, words",
     [
         ("exit 0", "VM has no USER_TEMPLATE/BACKUP/MARKETPLACE_APP_IDS"),
-        ("exit 3", "onebackup backup ended with exit code 3"),
+        ("exit 3", "onebackup repository ended with exit code 3"),
         ('[ "$1" = restore ] || exec "$real" "$@"', "the last line of the restore is not 'ID: <new VM>'"),
-        (DAMAGE, "differs from what was stored"),
+        (DAMAGE, "differs from what was on it when it was saved"),
         ('[ "$1" = backup ] && exec "$real" "$@" --mode SUSPEND; exec "$real" "$@"', "not one clean state"),
     ],
 )
