@@ -18,7 +18,8 @@ PACKAGE = "onebackup_driver"
 # Lowest first. A module may import its own layer and all layers below.
 LAYERS: dict[str, set[str]] = {
     "foundation": {
-        "", "errors", "repository/extent", "repository/problems", "s3_access", "site_rules", "units", "window",
+        "", "errors", "json_text", "plain", "repository/extent", "repository/problems", "s3_access", "site_rules",
+        "units", "window", "xml_text",
     },
     "edges": {
         "clock", "commands", "configuration", "context", "files", "frontend", "journal", "locks", "logs",
@@ -26,14 +27,14 @@ LAYERS: dict[str, set[str]] = {
         "waiting", "worker", "xml_rpc",
     },
     "core": {
-        "app", "catalogue", "choosing", "explaining", "manifest", "modes", "names", "networks", "policy",
+        "app", "catalogue", "choosing", "disguises", "explaining", "manifest", "modes", "names", "networks", "policy",
         "pool_vm", "records", "repository/format/", "restore_template", "retention", "retry", "s3_marketplace",
         "schedule", "states", "template_text", "verdict", "vm", "xml_values",
     },
     "steps": {
         "children", "cloud", "failures", "finishing", "gateway/", "images", "judging", "kept_vm", "leader", "planner",
         "planning", "pool", "power", "publish", "reborn", "repositories", "repository/", "sagas", "saving",
-        "served", "source", "status", "temporaries", "undo", "verifying",
+        "served", "source", "status", "temporaries", "undo", "unpacking", "verifying",
     },
     "stories": {"backup", "listing", "overview", "recover", "restore", "serving", "strays", "terminated", "timer"},
     "actions": {"cli/", "doctor/", "hooks/", "installation/", "market/"},

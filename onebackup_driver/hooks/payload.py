@@ -13,6 +13,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from html import unescape
 from typing import TYPE_CHECKING, BinaryIO, Optional
@@ -23,12 +24,11 @@ if TYPE_CHECKING:
     from lxml import etree
 
 LIMIT_BYTES = 16 * 1024 * 1024
-_RESULT = re.compile(r"\s*(?:<\?xml[^>]{0,200}\?>)?\s*<CALL_INFO>\s*<RESULT>\s*([^<]{0,20}?)\s*</RESULT>")
-_PARAMETER = re.compile(
-    r"<PARAMETER>\s*<POSITION>(\d{1,2})</POSITION>\s*<TYPE>(IN|OUT)</TYPE>\s*<VALUE>(.*?)</VALUE>\s*</PARAMETER>", re.S
-)
+_RESULT = re.compile(r"(?:<\?xml[^>]{0,200}\?>)?\s*<CALL_INFO>\s*<RESULT>([^<]{0,20})</RESULT>")
+_PARAMETER = re.compile(r"<PARAMETER>\s*<POSITION>([0-9]{1,2})</POSITION>\s*<TYPE>(IN|OUT)</TYPE>\s*<VALUE>")
+_PARAMETER_END = re.compile(r"</VALUE>\s*</PARAMETER>")
 _CDATA = re.compile(r"<!\[CDATA\[(.*?)\]\]>", re.S)
-_VM_ID = re.compile(r"\s*(?:<\?xml[^>]{0,200}\?>)?\s*<VM>\s*<ID>\s*(\d{1,9})\s*</ID>")
+_VM_ID = re.compile(r"(?:<\?xml[^>]{0,200}\?>)?\s*<VM>\s*<ID>\s*([0-9]{1,9})\s*</ID>")
 
 
 class Unusable(errors.UsageError):
@@ -86,13 +86,23 @@ def call_info(payload: Payload) -> CallInfo:
     result = _RESULT.match(payload.text)
     arguments: dict[int, str] = {}
     results: dict[int, str] = {}
-    for found in _PARAMETER.finditer(payload.text):
-        position, value = int(found.group(1)), _plain(found.group(3))
-        if found.group(2) == "IN":
+    for kind, position, value in _parameters(payload.text):
+        if kind == "IN":
             arguments.setdefault(position, value)
         else:
             results[position] = value
-    return CallInfo({"1": True, "0": False}.get(result.group(1) if result else ""), arguments, results)
+    return CallInfo({"1": True, "0": False}.get(result.group(1).strip() if result else ""), arguments, results)
+
+
+def _parameters(text: str) -> Iterator[tuple[str, int, str]]:
+    """Kind, position and value of each; in one pass, however many a user's text begins and does not end."""
+    head = _PARAMETER.search(text)
+    while head is not None:
+        end = _PARAMETER_END.search(text, head.end())
+        if end is None:
+            return
+        yield head.group(2), int(head.group(1)), _plain(text[head.end() : end.start()])
+        head = _PARAMETER.search(text, end.end())
 
 
 def vm_id(payload: Payload) -> Optional[int]:
@@ -103,16 +113,11 @@ def vm_id(payload: Payload) -> Optional[int]:
 
 def tree(payload: Payload) -> Optional[etree._Element]:
     """The object's XML; None when it is not well-formed or holds a DTD. Entities are never resolved."""
-    from lxml import etree
+    from onebackup_driver import xml_text
 
-    if "<!DOCTYPE" in payload.text or "<!ENTITY" in payload.text:
-        return None
-    parser = etree.XMLParser(
-        resolve_entities=False, no_network=True, load_dtd=False, dtd_validation=False, huge_tree=False
-    )
     try:
-        return etree.fromstring(payload.text.encode("utf-8"), parser)
-    except (etree.XMLSyntaxError, ValueError):
+        return xml_text.parse(payload.text, LIMIT_BYTES, huge=False)
+    except xml_text.Unreadable:
         return None
 
 
@@ -123,11 +128,14 @@ def _decoded(word: str) -> Optional[str]:
         content = base64.b64decode(word, validate=True)
     except (binascii.Error, ValueError):
         return None
-    text = content.decode("utf-8", "replace").lstrip("\ufeff")
-    return text if text.lstrip()[:1] == "<" else None
+    text = content.decode("utf-8", "replace").lstrip("\ufeff").lstrip()
+    return text if text[:1] == "<" else None
 
 
 def _plain(value: str) -> str:
     """Text as it was before oned wrote it: CDATA opened, or entities of characters read."""
     inside = _CDATA.fullmatch(value.strip())
-    return inside.group(1) if inside else unescape(value)
+    try:
+        return inside.group(1) if inside else unescape(value)
+    except ValueError:
+        return value  # a character whose number has thousands of digits
