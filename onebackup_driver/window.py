@@ -9,6 +9,7 @@ comes twice opens once.
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta, tzinfo
@@ -18,6 +19,7 @@ _RANGE = re.compile(r"(\d{1,2}):(\d{2})\s*-\s*(\d{1,2}):(\d{2})")
 _DAY_MINUTES = 24 * 60
 _DAYS_AHEAD = 9
 _LIMIT_CHARACTERS = 500
+_LATEST = 2**62
 
 
 class Bad(ValueError):
@@ -96,14 +98,32 @@ def parse(text: str, zone: str = "") -> Window:
 
 def next_common(windows: Iterable[Window], now: float) -> Optional[int]:
     """The next moment at which all windows are open; None when they never are within a week."""
-    everyone, moment = tuple(windows), int(now)
+    everyone, moment = [_spans(item, now) for item in windows if item.ranges], int(now)
     latest = now + (_DAYS_AHEAD - 1) * _DAY_MINUTES * 60
     while moment <= latest:
-        later = max((item.next_open(moment) for item in everyone), default=moment)
+        later = max((_next_in(spans, moment) for spans in everyone), default=moment)
         if later == moment:
             return moment
         moment = later
     return None
+
+
+def _spans(item: Window, now: float) -> list[tuple[int, int]]:
+    """When the window is open from yesterday on, as (begin, end), ascending and not overlapping."""
+    spans: list[tuple[int, int]] = []
+    for begin, end in sorted(item._openings(now, -1, _DAYS_AHEAD)):
+        if spans and begin <= spans[-1][1]:
+            spans[-1] = (spans[-1][0], max(end, spans[-1][1]))
+        elif end > begin:
+            spans.append((begin, end))
+    return spans
+
+
+def _next_in(spans: list[tuple[int, int]], moment: int) -> int:
+    place = bisect_right(spans, (moment, _LATEST))
+    if place and moment < spans[place - 1][1]:
+        return moment
+    return spans[place][0] if place < len(spans) else _LATEST
 
 
 def _range(text: str) -> Range:
