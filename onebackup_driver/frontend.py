@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Callable, Optional
 
 from lxml import etree
 
-from onebackup_driver import clock, errors, paths, xml_rpc
+from onebackup_driver import clock, errors, paths, xml_rpc, xml_text
 
 if TYPE_CHECKING:
     import requests
@@ -23,6 +23,9 @@ _REFUSALS = {256: errors.AuthenticationFailed, 512: errors.NotAuthorized, 1024: 
 #: What the operating system said, deep inside what urllib3 makes of it.
 _SYSTEM_REASON = re.compile(r"\[Errno -?\d+\] ([A-Za-z ]+)")
 _RETRY_PAUSE_S = 0.5
+#: No answer may take more memory than a few times this.
+_ANSWER_BYTES = 256 * 1024 * 1024
+_PIECE_BYTES = 1024 * 1024
 #: A front-end that has never answered is more likely misspelt than restarting.
 _FIRST_PATIENCE_S = 3.0
 
@@ -119,10 +122,9 @@ class FrontEnd:
         )
 
     def _parse(self, method: str, text: Any) -> etree._Element:
-        parser = etree.XMLParser(resolve_entities=False, no_network=True, huge_tree=True, dtd_validation=False)
         try:
-            return etree.fromstring(str(text).encode("utf-8"), parser)
-        except (etree.XMLSyntaxError, ValueError) as error:
+            return xml_text.parse(str(text), _ANSWER_BYTES)
+        except xml_text.Unreadable as error:
             raise errors.CallRefused(
                 method, f"[{method}] answered with XML that cannot be read: {_short(error)}", 4096
             ) from error
@@ -158,12 +160,23 @@ def _requester(transport: Any, timeout_s: float) -> Callable[..., Any]:
         import requests
 
         url = transport._build_url(host, handler)
-        answer = requests.post(url, data=body, headers=transport.headers, timeout=(min(timeout_s, 10), timeout_s))
-        if answer.status_code != 200:
-            raise xmlrpc.client.ProtocolError(url, answer.status_code, answer.reason, {})
-        return xml_rpc.decode(answer.content)
+        patience = (min(timeout_s, 10), timeout_s)
+        with requests.post(url, data=body, headers=transport.headers, timeout=patience, stream=True) as answer:
+            if answer.status_code != 200:
+                raise xmlrpc.client.ProtocolError(url, answer.status_code, answer.reason, {})
+            return xml_rpc.decode(_content(answer))
 
     return request
+
+
+def _content(answer: requests.Response) -> bytes:
+    pieces, length = [], 0
+    for piece in answer.iter_content(_PIECE_BYTES):
+        pieces.append(piece)
+        length += len(piece)
+        if length > _ANSWER_BYTES:
+            raise ValueError(f"it is larger than {_ANSWER_BYTES} bytes")
+    return b"".join(pieces)
 
 
 def _value(method: str, answer: Any) -> Any:

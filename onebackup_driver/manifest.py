@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import base64
 import binascii
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Optional
 
 from lxml import etree
 
-from onebackup_driver import template_text, xml_values
+from onebackup_driver import template_text, xml_text, xml_values
 from onebackup_driver.vm import Disk, VirtualMachine
 from onebackup_driver.xml_values import Attribute, Vector
 
@@ -101,7 +102,7 @@ def vm_app(
 
 def kept_vm(element: etree._Element) -> str:
     """The VM's XML without what only grows (older history, monitoring); secrets stay as oned shows them, encrypted."""
-    copy = etree.fromstring(etree.tostring(element))
+    copy = deepcopy(element)
     for monitoring in copy.findall("MONITORING"):
         for child in list(monitoring):
             monitoring.remove(child)
@@ -133,13 +134,12 @@ def read_disks(app: etree._Element) -> list[SavedDisk]:
 def read_vm(app: etree._Element) -> Optional[etree._Element]:
     """The VM that a VMTEMPLATE app of ours carries; None when it is missing or damaged."""
     text = decode(xml_values.text(app, "TEMPLATE/ONEBACKUP_VM"))
-    # `kept_vm` writes nothing before the element: whatever begins otherwise (a DOCTYPE) is not from us.
-    if not text.startswith("<VM>") or len(text) > _VM_LIMIT_BYTES:
+    # `kept_vm` writes nothing before the element: whatever begins otherwise is not from us.
+    if not text.startswith("<VM>"):
         return None
-    parser = etree.XMLParser(resolve_entities=False, no_network=True, huge_tree=True)
     try:
-        return etree.fromstring(text.encode("utf-8"), parser)
-    except (etree.XMLSyntaxError, ValueError):
+        return xml_text.parse(text, _VM_LIMIT_BYTES)
+    except xml_text.Unreadable:
         return None
 
 

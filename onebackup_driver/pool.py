@@ -10,9 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lxml import etree
-
-from onebackup_driver import errors, pool_vm
+from onebackup_driver import errors, pool_vm, xml_text
 from onebackup_driver.frontend import FrontEnd
 from onebackup_driver.pool_vm import PoolVm
 
@@ -20,6 +18,7 @@ from onebackup_driver.pool_vm import PoolVm
 PAGE_VMS = 500
 #: VMs that come and go while the pool is read move the others: each page begins with some of the page before.
 _OVERLAP_VMS = 10
+_PAGE_BYTES = 256 * 1024 * 1024
 _ATTEMPTS = 3
 _METHOD = "one.vmpool.infoextended"
 _ALL_USERS, _NOT_DONE = -2, -1
@@ -85,14 +84,13 @@ def _read_page(front_end: FrontEnd, offset: int, page_vms: int) -> _Page:
     text = front_end.read(_METHOD, _ALL_USERS, offset, -page_vms, _NOT_DONE, "")
     ids: list[int] = []
     machines: dict[int, PoolVm] = {}
-    parser = etree.XMLParser(resolve_entities=False, no_network=True, huge_tree=True)
     try:
-        for element in etree.fromstring(str(text).encode("utf-8"), parser).iterchildren("VM"):
+        for element in xml_text.parse(str(text), _PAGE_BYTES).iterchildren("VM"):
             ids.append(int(element.findtext("ID", "")))
             machine = pool_vm.parse(element)
             if machine is not None:
                 machines[machine.vm_id] = machine
-    except (etree.XMLSyntaxError, ValueError) as error:
+    except ValueError as error:
         raise Unreadable(f"{_METHOD} answered what cannot be read: {' '.join(str(error).split())[:200]}") from error
     if len(ids) > page_vms:
         raise Unreadable(f"{_METHOD} answered {len(ids)} VMs when asked for {page_vms}")

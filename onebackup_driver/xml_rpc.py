@@ -20,9 +20,14 @@ def decode(content: bytes) -> tuple[Any, ...]:
     unmarshaller = xmlrpc.client.Unmarshaller()
     unmarshaller.xml(None, None)  # type: ignore[arg-type]  # expat has decoded already
     parser = expat.ParserCreate()
+    parser.StartDoctypeDeclHandler = _refuse
     parser.buffer_text, parser.buffer_size = True, _BUFFER_BYTES
     parser.StartElementHandler = unmarshaller.start
     parser.EndElementHandler = unmarshaller.end
     parser.CharacterDataHandler = unmarshaller.data
     parser.Parse(content, True)
     return tuple(unmarshaller.close())
+
+
+def _refuse(*_: object) -> None:
+    raise xmlrpc.client.ResponseError("it declares a document type")
