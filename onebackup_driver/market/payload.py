@@ -15,12 +15,14 @@ from typing import Optional
 
 from lxml import etree
 
-from onebackup_driver import app, errors, xml_values
+from onebackup_driver import app, errors, xml_text, xml_values
 from onebackup_driver.app import App, Marketplace
 
 #: One argument of a process holds 128 KiB (MAX_ARG_STRLEN); more is accepted in case another way is found once.
 LIMIT_BYTES = 16 * 1024 * 1024
 _ROOT = "MARKET_DRIVER_ACTION_DATA"
+_OBJECTS = ("MARKETPLACEAPP", "MARKETPLACE", "IMAGE", "DATASTORE")
+_PARTS = (*_OBJECTS, "IMPORT_SOURCE", "MD5", "SIZE", "FORMAT", "DISPOSE", "DISPOSE_CMD")
 
 
 class Unusable(errors.UsageError):
@@ -100,18 +102,29 @@ def _tree(word: str) -> etree._Element:
         content = base64.b64decode(word, validate=True)
     except (binascii.Error, ValueError):
         raise Unusable("the request is not Base64") from None
-    if b"<!DOCTYPE" in content or b"<!ENTITY" in content:
-        raise Unusable("the request declares a document type; oned never does")
-    parser = etree.XMLParser(
-        resolve_entities=False, no_network=True, load_dtd=False, dtd_validation=False, huge_tree=False
-    )
     try:
-        root = etree.fromstring(content, parser)
-    except (etree.XMLSyntaxError, ValueError) as error:
-        raise Unusable(f"the request is not well-formed XML: {' '.join(str(error).split())[:200]}") from None
+        root = xml_text.parse(content.decode("utf-8"), LIMIT_BYTES, huge=False)
+    except ValueError as error:
+        raise Unusable(f"the request cannot be read: {' '.join(str(error).split())[:200]}") from None
     if root.tag != _ROOT:
         raise Unusable(f"the request is a {str(root.tag)[:40]}, not a {_ROOT}")
+    _check_shape(root)
     return root
+
+
+def _check_shape(root: etree._Element) -> None:
+    """A user's text that closes its element could open others around what oned wrote, and close them in a second text:
+    then what oned wrote lies hidden in an element that nobody looks at. oned writes known elements, each once, no
+    comments, and objects in no other place. Raises Unusable."""
+    if any(not isinstance(item.tag, str) for item in root.iter()):
+        raise Unusable("the request has comments or instructions in it: somebody made up a part of it")
+    for item in root:
+        if item.tag not in _PARTS:
+            raise Unusable(f"the request has an element {str(item.tag)[:40]}: somebody made up a part of it")
+        _at_most_one(root, str(item.tag))
+    for item in root.iter(*_OBJECTS):
+        if item.getparent() is not root and len(item):
+            raise Unusable(f"the request has a {item.tag} inside another element: somebody made up a part of it")
 
 
 def _at_most_one(root: etree._Element, name: str) -> Optional[etree._Element]:
