@@ -8,7 +8,7 @@ import sys
 from dataclasses import dataclass
 from typing import Optional
 
-from onebackup_driver import commands, errors, locks
+from onebackup_driver import commands, errors, json_text, locks
 from onebackup_driver.commands import Child, Result
 from onebackup_driver.schedule import Decision
 
@@ -60,7 +60,7 @@ def answer(result: str, message: str) -> str:
 
 def _read(result: Result) -> tuple[str, str]:
     try:
-        document = json.loads(result.output.decode("utf-8").strip().splitlines()[-1])
+        document = json_text.parse(result.output.decode("utf-8").strip().splitlines()[-1])
         return str(document["result"]), str(document["message"])
     except (ValueError, KeyError, TypeError, IndexError):
         words = result.last_words or "it said nothing"

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
-from onebackup_driver import files
+from onebackup_driver import files, json_text
 from onebackup_driver.retry import Failure
 
 _FORMAT = 1
@@ -15,15 +16,20 @@ _FORMAT = 1
 def load(path: Path) -> dict[int, Failure]:
     """Failures by VM id. A missing or damaged file means none: they are only a matter of patience."""
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = json_text.read(path)
         if document["format"] != _FORMAT:
             return {}
         return {
-            int(vm_id): Failure(int(row["times"]), int(row["last"]), str(row["reason"]), str(row["section"]))
+            int(vm_id): _failure(row)
             for vm_id, row in document["failures"].items()
         }
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
+
+
+def _failure(row: Any) -> Failure:
+    times, last = json_text.whole(row["times"]), json_text.whole(row["last"])
+    return Failure(max(1, times), last, str(row["reason"]), str(row["section"]))
 
 
 def save(path: Path, failures: dict[int, Failure]) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from onebackup_driver import clock, errors, files
+from onebackup_driver import clock, errors, files, json_text
 
 FORMAT = 1
 
@@ -104,7 +104,7 @@ def unfinished(directory: Path) -> Iterator[Path]:
 def load(path: Path) -> Journal:
     """Read one journal. Raises Unreadable."""
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = json_text.read(path)
         if document["format"] != FORMAT:
             raise Unreadable(f"journal {path} has format {document['format']}; this version reads {FORMAT}")
         steps = [Step(str(item["kind"]), dict(item["facts"]), bool(item["ended"])) for item in document["steps"]]
@@ -112,9 +112,9 @@ def load(path: Path) -> Journal:
             path,
             str(document["run"]),
             str(document["kind"]),
-            int(document["vm_id"]),
+            json_text.whole(document["vm_id"]),
             str(document["vm_name"]),
-            int(document["began"]),
+            json_text.whole(document["began"]),
             steps,
             str(document["outcome"]),
             dict(document["facts"]),

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any, Optional
 
-from onebackup_driver import catalogue, cloud, errors, units
+from onebackup_driver import catalogue, cloud, errors, units, xml_values
 from onebackup_driver.catalogue import RestorePoint
 from onebackup_driver.context import Context
 
@@ -37,7 +37,7 @@ def as_data(point: RestorePoint) -> dict[str, Any]:
         "kept": point.kept,
         "run": point.run,
         "size_mb": point.size_mb,
-        "not_saved": [int(item) for item in tags.get("NOT_SAVED", "").split(",") if item.isdigit()],
+        "not_saved": _numbers(tags.get("NOT_SAVED", "")),
         "disks": [
             {
                 "disk_id": disk.disk_id,
@@ -50,3 +50,8 @@ def as_data(point: RestorePoint) -> dict[str, Any]:
         ],
         "problems": list(point.problems),
     }
+
+
+def _numbers(text: str) -> list[int]:
+    found = (xml_values.whole_number(item) for item in text.split(","))
+    return [number for number in found if number is not None]

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from onebackup_driver import clock, errors, files, units
+from onebackup_driver import clock, errors, files, json_text, units
 
 
 class Busy(errors.Refused):
@@ -64,7 +64,8 @@ def _sign(descriptor: int, doing: str) -> None:
 
 def _holder(path: Path) -> str:
     try:
-        note = json.loads(path.read_text(encoding="utf-8"))
-        return f"{note['doing']} by pid {note['pid']} since {units.local_time(note['since'])}"
+        note = json_text.read(path)
+        since = units.local_time(json_text.whole(note["since"]))
+        return f"{note['doing']} by pid {json_text.whole(note['pid'])} since {since}"
     except (OSError, ValueError, KeyError, TypeError):
         return "being worked on by another process"

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Optional
 
-from onebackup_driver import clock, files
+from onebackup_driver import clock, files, json_text
 
 _PAUSE_S = 1.0
 
@@ -108,12 +108,18 @@ def running(directory: Path) -> list[Progress]:
     found = []
     for path in directory.glob("vm-*.json"):
         try:
-            progress = Progress(**json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError):
+            progress = _progress(path)
+        except (OSError, ValueError, TypeError, AttributeError):
             continue
         if _began(progress.pid) == progress.pid_began:
             found.append(progress)
     return sorted(found, key=lambda item: (item.began, item.vm_id))
+
+
+def _progress(path: Path) -> Progress:
+    document = json_text.read(path)
+    texts = {key: str(document.pop(key)) for key in ("vm_name", "step") if key in document}
+    return Progress(**texts, **{key: json_text.whole(value) for key, value in document.items()})  # type: ignore[arg-type]
 
 
 def _began(pid: int) -> int:

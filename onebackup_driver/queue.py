@@ -20,6 +20,7 @@ import json
 import logging
 import os
 import re
+import stat
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,7 +28,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Optional
 
-from onebackup_driver import clock, errors, files
+from onebackup_driver import clock, errors, files, json_text
 
 #: BACKUP/ACTION="NOW" · the VM is off and due · one.vm.backup failed · the VM is DONE.
 NOW, OFF, NATIVE, TERMINATED = "now", "off", "native", "terminated"
@@ -36,6 +37,7 @@ FORMAT = 1
 LIMIT = 10_000
 ATTEMPTS = 3
 _FINISHED_KEPT = 200
+_REQUEST_BYTES = 1024 * 1024
 _NAME = re.compile(r"vm-(\d{1,9})\.([a-z]{1,20})\.json\Z")
 _log = logging.getLogger("onebackup.queue")
 
@@ -127,9 +129,17 @@ def finished(directory: Path) -> list[tuple[Request, int, str]]:
     for path in sorted((directory / "finished").glob("*.json")):
         request = _read(path)
         if request is not None:
-            document = json.loads(path.read_text(encoding="utf-8"))
-            found.append((request, int(path.name.split("-")[0]), str(document.get("outcome", ""))))
+            ended, outcome = _outcome(path)
+            found.append((request, ended, outcome))
     return found
+
+
+def _outcome(path: Path) -> tuple[int, str]:
+    try:
+        document = json_text.read(path)
+        return int(path.name.split("-")[0][:12]), str(document.get("outcome", ""))
+    except (OSError, ValueError, AttributeError):
+        return 0, ""  # gone since, or of somebody else's making
 
 
 def _clear_half_written(directory: Path) -> None:
@@ -224,7 +234,7 @@ def _write(path: Path, request: Request, **more: str) -> None:
 def _read(path: Path) -> Optional[Request]:
     """The request in a file; None when it is gone, or cannot be read and was set aside."""
     try:
-        return _parse(path.read_bytes(), path.name)
+        return _parse(_content(path), path.name)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -232,12 +242,21 @@ def _read(path: Path) -> Optional[Request]:
         return None
 
 
+def _content(path: Path) -> bytes:
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as stream:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise ValueError("it is no file")
+        return stream.read(_REQUEST_BYTES)
+
+
 def _parse(content: bytes, name: str) -> Request:
-    document = json.loads(content)
+    document = json_text.parse(content)
     if document["format"] != FORMAT:
         raise ValueError(f"format {document['format']}, this version reads {FORMAT}")
     texts = {key: str(document[key]) for key in ("reason", "requested_by", "request_id")}
-    numbers = {key: int(document[key]) for key in ("vm_id", "requested_at", "queued_at", "not_before", "attempts")}
+    keys = ("vm_id", "requested_at", "queued_at", "not_before", "attempts")
+    numbers = {key: json_text.whole(document[key]) for key in keys}
     request = Request(**texts, **numbers)  # type: ignore[arg-type]
     if not _NAME.match(request.file_name) or not re.fullmatch(r"[0-9a-f]{32}", request.request_id):
         raise ValueError("not a request")

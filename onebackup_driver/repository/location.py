@@ -78,8 +78,8 @@ def _parse_s3(text: str, given: dict[str, str]) -> Location:
 def _quota(text: Optional[str]) -> Optional[int]:
     if text is None:
         return None
-    if not text.isdigit():
-        raise errors.UsageError(f"QUOTA_MB={text!r} is no number of MiB")
+    if not (text.isascii() and text.isdigit() and len(text) < 19):
+        raise errors.UsageError(f"QUOTA_MB={text[:40]!r} is no number of MiB")
     return int(text)
 
 
