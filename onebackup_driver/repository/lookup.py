@@ -58,14 +58,15 @@ class IndexFile:
 
     def used_packs(self) -> dict[bytes, list[bytes]]:
         """Which other packs the recipes of each pack use. Raises Damaged."""
-        return index.decode_used(
-            index.decode_section(self._vault, self.name, self._places, 2, self._section(2))
-        )
+        plain = index.decode_section(self._vault, self.name, self._places, 2, self._section(2))
+        return index.decode_used(self.name, plain)
 
     def _section(self, number: int) -> bytes:
         return self._read(*self._places.sections[number])
 
     def _read(self, offset: int, length: int) -> bytes:
+        if offset + length > os.fstat(self._descriptor).st_size:
+            raise problems.Damaged(self.name, "it is cut off")
         content = os.pread(self._descriptor, length, offset)
         if len(content) != length:
             raise problems.Damaged(self.name, "it is cut off")

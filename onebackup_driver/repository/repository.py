@@ -263,7 +263,9 @@ class Repository:
                 return self._loaded[name]
         parts = self._parts(name)
         cells = manifest_format.decode_cells(name, self._part(parts, 2))
-        loaded = Loaded(cells, manifest_format.decode_packs(self._part(parts, 1)))
+        if cells.end() > -(-parts.manifest.size_bytes // self.parameters.cell_bytes):
+            raise problems.Damaged(f"{manifest_format.PREFIX}{name}", "it has cells behind the end of its disk")
+        loaded = Loaded(cells, manifest_format.decode_packs(name, self._part(parts, 1)))
         with self._lock:
             self._loaded[name] = loaded
             while len(self._loaded) > _LOADED:

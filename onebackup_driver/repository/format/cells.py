@@ -64,6 +64,20 @@ class Cells:
                 number = start + row - self._rows[run]
                 yield Cell(number, self.cell_id(row), self.packs[row], self.recipes[row])
 
+    def end(self) -> int:
+        """The number behind that of the last cell."""
+        return self._starts[-1] + len(self.packs) - self._rows[-1] if self._starts else 0
+
+    def _is_ascending(self) -> bool:
+        """Whether the runs cover all rows, and their numbers ascend without overlapping."""
+        row = number = 0
+        for run, (start, first) in enumerate(zip(self._starts, self._rows)):
+            stop = self._rows[run + 1] if run + 1 < len(self._rows) else len(self.packs)
+            if first != row or stop <= first or start < number:
+                return False
+            row, number = stop, start + stop - first
+        return row == len(self.packs) and number <= 1 << 32
+
     def encode(self) -> bytes:
         """Counts of runs and cells, then column by column: starts, rows, packs, recipes (32 bit each), ids."""
         counts = array("I", [len(self._starts), len(self.packs)])
@@ -88,6 +102,8 @@ def decode(encoded: bytes, name: str) -> Cells:
             column.byteswap()
         offset += 4 * length
     cells.ids = bytearray(encoded[end:])
+    if not cells._is_ascending():
+        raise problems.Damaged(name, "its cells are out of order")
     return cells
 
 

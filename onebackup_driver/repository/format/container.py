@@ -16,6 +16,9 @@ _PLACE = struct.Struct("<QQ")
 _LEVEL = 3
 #: Nothing that is sealed as one section is larger; what claims to be is forged.
 _LARGEST = 4 * 1024 * 1024 * 1024
+#: Half of every large section are hashes: one that claims to be many times what is stored is a bomb.
+_PLAIN_BYTES = 64 * 1024 * 1024
+_RATIO = 100
 
 
 class Places(NamedTuple):
@@ -69,8 +72,8 @@ def open_section(magic: bytes, vault: Vault, object_id: bytes, section: int, sea
     """Check, decrypt and decompress a section. Raises Damaged."""
     packed = vault.open(magic, object_id, section, sealed, name)
     try:
-        if zstandard.frame_content_size(packed) > _LARGEST:
-            raise problems.Damaged(name, "a section is too large")
+        if zstandard.frame_content_size(packed) > max(_PLAIN_BYTES, _RATIO * len(packed)):
+            raise problems.Damaged(name, "a section is larger than any that is written")
         return zstandard.ZstdDecompressor().decompress(packed)
     except zstandard.ZstdError:
         raise problems.Damaged(name, "a section cannot be decompressed") from None

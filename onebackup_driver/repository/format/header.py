@@ -7,6 +7,7 @@ import json
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Optional
 
+from onebackup_driver import json_text
 from onebackup_driver.repository import problems
 from onebackup_driver.repository.format import vault as vaults
 
@@ -95,7 +96,7 @@ def _checked_key(content: dict[str, Any], header: Header, key: Optional[bytes]) 
 
 def _parse(stored: bytes) -> dict[str, Any]:
     try:
-        content = json.loads(stored)
+        content = json_text.parse(stored)
     except ValueError:
         raise problems.Damaged(NAME, "it is not JSON") from None
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
@@ -107,11 +108,11 @@ def _parse(stored: bytes) -> dict[str, Any]:
 
 def _header(content: dict[str, Any]) -> Header:
     try:
-        values = {field.name: int(content["parameters"][field.name]) for field in fields(Parameters)}
+        values = {field.name: json_text.whole(content["parameters"][field.name]) for field in fields(Parameters)}
         identity = bytes.fromhex(content["id"])
         if len(identity) != 16 or not isinstance(content["encrypted"], bool):
             raise ValueError("id")
-        return Header(identity, int(content["created"]), Parameters(**values), content["encrypted"])
+        return Header(identity, json_text.whole(content["created"]), Parameters(**values), content["encrypted"])
     except (KeyError, TypeError, ValueError):
         raise problems.Damaged(NAME, "a value is missing or wrong") from None
 

@@ -51,6 +51,8 @@ class Directory(NamedTuple):
         """Offset in the object and length of a bucket."""
         begin = _COUNT.unpack_from(self.ends, 4 * (bucket - 1))[0] if bucket else 0
         end = _COUNT.unpack_from(self.ends, 4 * bucket)[0]
+        if not begin <= end <= parse_name(self.name).cells:
+            raise problems.Damaged(self.name, "its buckets do not follow each other")
         return self.offset + RECORD_BYTES * begin, RECORD_BYTES * (end - begin)
 
     def bucket_count(self) -> int:
@@ -180,18 +182,22 @@ def decode_directory(
         raise problems.Damaged(name, "it is another index than its name says")
     bits = int(_HEAD.unpack(head)[2])
     count = 1 << bits
+    if bits > 32 or len(packs) % pack.ENTRY_BYTES:
+        raise problems.Damaged(name, "its head is not one that is written")
     if len(buckets) != (4 + TAG_BYTES) * count:
         raise problems.Damaged(name, "its list of buckets is cut off")
     offset = places.sections[4][0]
     return Directory(name, places.object_id, packs, bits, buckets[: 4 * count], buckets[4 * count :], offset)
 
 
-def decode_used(plain: bytes) -> dict[bytes, list[bytes]]:
-    """Which other packs the recipes of each pack use."""
+def decode_used(name: str, plain: bytes) -> dict[bytes, list[bytes]]:
+    """Which other packs the recipes of each pack use. Raises Damaged."""
     used, offset = {}, 0
     while offset < len(plain):
-        pack_id = plain[offset : offset + 16]
-        count = _COUNT.unpack_from(plain, offset + 16)[0]
+        pack_id, rest = plain[offset : offset + 16], len(plain) - offset - 20
+        count = _COUNT.unpack_from(plain, offset + 16)[0] if rest >= 0 else 0
+        if rest < 16 * count:
+            raise problems.Damaged(name, "its list of used packs is cut off")
         offset += 20
         used[pack_id] = [plain[place : place + 16] for place in range(offset, offset + 16 * count, 16)]
         offset += 16 * count

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from blake3 import blake3
 
+from onebackup_driver import json_text
 from onebackup_driver.repository import problems
 from onebackup_driver.repository.format import cells as cell_tables
 from onebackup_driver.repository.format import container, pack
@@ -20,6 +21,8 @@ from onebackup_driver.repository.format.vault import Vault
 PREFIX = "manifests/"
 _MAGIC = b"OBMANI01"
 _SECTIONS = 3
+#: The end of the year 9999.
+_LAST_SECOND = 253402300800
 _NAME = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{32}")
 #: As much of a manifest as is fetched first: its head is nearly always shorter.
 START_BYTES = 16 * 1024
@@ -94,14 +97,24 @@ def decode_head(vault: Vault, name: str, places: container.Places, sealed: bytes
         raise problems.Damaged(where, "its content is not what its name says")
     plain = container.open_section(_MAGIC, vault, places.object_id, 0, sealed, where)
     try:
-        head = json.loads(plain)
+        head = json_text.parse(plain)
         digests = tuple(head.pop("sections"))
-        manifest = Manifest(name=name, **head)
-    except (ValueError, KeyError, TypeError):
+        manifest = _manifest(name, head)
+    except (ValueError, KeyError, TypeError, AttributeError):
         raise problems.Damaged(where, "its head cannot be read") from None
     if len(digests) != _SECTIONS - 1 or _name(manifest.created, places.object_id, sealed) != name:
         raise problems.Damaged(where, "its content is not what its name says")
     return Parts(manifest, places, digests)
+
+
+def _manifest(name: str, head: dict[str, Any]) -> Manifest:
+    """Raises ValueError, KeyError, TypeError, AttributeError."""
+    facts, parent = head.pop("facts"), head.pop("parent")
+    numbers = {key: json_text.whole(value) for key, value in head.items()}
+    good = isinstance(facts, dict) and isinstance(parent, str) and all(number >= 0 for number in numbers.values())
+    if not good or not 0 <= numbers["created"] < _LAST_SECOND:
+        raise ValueError("a value is wrong")
+    return Manifest(name=name, facts=facts, parent=parent, **numbers)
 
 
 def decode_part(vault: Vault, parts: Parts, section: int, sealed: bytes) -> bytes:
@@ -112,7 +125,9 @@ def decode_part(vault: Vault, parts: Parts, section: int, sealed: bytes) -> byte
     return container.open_section(_MAGIC, vault, parts.places.object_id, section, sealed, where)
 
 
-def decode_packs(plain: bytes) -> list[pack.Entry]:
+def decode_packs(name: str, plain: bytes) -> list[pack.Entry]:
+    if len(plain) % pack.ENTRY_BYTES:
+        raise problems.Damaged(f"{PREFIX}{name}", "its list of packs is cut off")
     return [pack.decode_entry(plain, offset) for offset in range(0, len(plain), pack.ENTRY_BYTES)]
 
 

@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
+from onebackup_driver import json_text
 from onebackup_driver.repository import problems
 from onebackup_driver.repository.format import container
 from onebackup_driver.repository.format.vault import Vault
@@ -15,6 +17,7 @@ CONDEMNED = "condemned/"
 #: Which packs were found whole, and when.
 VERIFIED = "verified/"
 _MAGIC = b"OBNOTE01"
+_PACK = re.compile(r"[0-9a-f]{32}")
 
 
 def encode(vault: Vault, prefix: str, object_id: bytes, content: dict[str, Any]) -> tuple[str, bytes]:
@@ -31,7 +34,20 @@ def decode(vault: Vault, name: str, stored: bytes) -> dict[str, Any]:
         raise problems.Damaged(name, "it is another note than its name says")
     kind = _MAGIC + f"{prefix}/".encode()
     plain = container.open_section(kind, vault, places.object_id, 0, stored[places.end :], name)
-    content = json.loads(plain)
-    if not isinstance(content, dict):
+    try:
+        content = json_text.parse(plain)
+    except ValueError as error:
+        raise problems.Damaged(name, f"it cannot be read: {error}") from None
+    if not isinstance(content, dict) or not _is_good(prefix, content):
         raise problems.Damaged(name, "it is no note")
     return content
+
+
+def _is_good(prefix: str, content: dict[str, Any]) -> bool:
+    packs = content.get("packs")
+    if not isinstance(packs, list) or not all(isinstance(item, str) and _PACK.fullmatch(item) for item in packs):
+        return False
+    if f"{prefix}/" == CONDEMNED:
+        return isinstance(content.get("reason"), str)
+    times = [content.get("began"), content.get("time")]
+    return isinstance(content.get("run"), str) and all(type(item) in (int, float) for item in times)

@@ -104,6 +104,8 @@ def decode_table(vault: Vault, entry: Entry, sealed: bytes) -> Table:
     try:
         pack_count, recipe_count = _COUNTS.unpack_from(plain)
         start = _COUNTS.size + 16 * pack_count
+        if start > len(plain):
+            raise problems.Damaged(name, "its table is cut off")
         packs = [plain[place : place + 16] for place in range(_COUNTS.size, start, 16)]
         offsets = []
         for _ in range(recipe_count):
