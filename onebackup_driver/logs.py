@@ -7,13 +7,15 @@ import logging
 import sys
 from typing import Optional
 
+from onebackup_driver import plain
+
 _NAME = "onebackup"
 
 
 class _StockFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         level = {"WARNING": "WARN", "CRITICAL": "FATAL"}.get(record.levelname, record.levelname)
-        text = " ".join(record.getMessage().splitlines())
+        text = plain.line(record.getMessage())
         return f"{self.formatTime(record, '%Y-%m-%d %H:%M:%S')} {level:<5} : {text}"
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 import sys
 
-from onebackup_driver import errors
+from onebackup_driver import errors, plain
 from onebackup_driver.hooks import payload
 
 
@@ -23,17 +23,19 @@ def _guarded(name: str) -> int:
     try:
         hint = payload.read(sys.argv[1:], sys.stdin.buffer)
         line = importlib.import_module(f"onebackup_driver.hooks.{name}").handle(hint)
-        print(f"onebackup {name}: {line}")
+        print(plain.line(f"onebackup {name}: {line}"))
         return errors.EXIT_DONE
     except errors.Error as error:
-        print(f"ERROR: onebackup {name}: {error}", file=sys.stderr)
-        return error.exit_code
+        return _failed(name, str(error), error.exit_code)
     except OSError as error:
-        print(f"ERROR: onebackup {name}: {error}", file=sys.stderr)
-        return errors.EXIT_FAILED
+        return _failed(name, str(error), errors.EXIT_FAILED)
     except Exception as error:
-        print(f"ERROR: onebackup {name}: a bug: {error!r}; {_kept(name)}", file=sys.stderr)
-        return errors.EXIT_BUG
+        return _failed(name, f"a bug: {error!r}; {_kept(name)}", errors.EXIT_BUG)
+
+
+def _failed(name: str, reason: str, code: int) -> int:
+    print(plain.line(f"ERROR: onebackup {name}: {reason}"), file=sys.stderr)
+    return code
 
 
 def _kept(name: str) -> str:

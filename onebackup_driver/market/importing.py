@@ -6,7 +6,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from onebackup_driver import errors, served, template_text
+from onebackup_driver import errors, plain, served, template_text
 from onebackup_driver.market import fetching, listed, parents, payload, storing
 from onebackup_driver.market.site import Site
 from onebackup_driver.repository.format.manifest import Manifest
@@ -30,7 +30,7 @@ def answer(site: Site, request: payload.Request) -> str:
         raise
     trouble = fetching.dispose(request)
     if trouble:
-        print(f"WARN: {trouble}", file=sys.stderr)
+        print(plain.line(f"WARN: {trouble}"), file=sys.stderr)
     return text
 
 

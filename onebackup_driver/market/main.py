@@ -8,7 +8,7 @@ import importlib
 import os
 import sys
 
-from onebackup_driver import configuration, errors, paths, signals
+from onebackup_driver import configuration, errors, paths, plain, signals
 from onebackup_driver.market import payload
 from onebackup_driver.market.site import Site
 
@@ -51,7 +51,7 @@ def _site() -> Site:
 
 def _failed(reason: str, code: int) -> int:
     # 7.0 and later leave out lines that begin like those of a log (ERROR: and the like).
-    print(f"onebackup: {' '.join(reason.split())}", file=sys.stderr)
+    print(plain.line(f"onebackup: {reason}"), file=sys.stderr)
     return code
 
 

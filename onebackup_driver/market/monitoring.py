@@ -7,7 +7,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from onebackup_driver import repositories, template_text
+from onebackup_driver import plain, repositories, template_text
 from onebackup_driver.market import listed, payload
 from onebackup_driver.market.site import Site
 from onebackup_driver.repository.repository import Repository
@@ -27,7 +27,7 @@ def answer(site: Site, request: payload.Request) -> str:
     if request.marketplace.attributes.get("PUBLISH_CATALOGUE", "").strip().upper() == "YES":
         text += "".join(f'APP="{line}"\n' for line in listed.lines(site.where, opened, site.rules.gateway))
     for warning in settings.warnings:
-        print(f"WARN: {warning}", file=sys.stderr)
+        print(plain.line(f"WARN: {warning}"), file=sys.stderr)
     return text
 
 
