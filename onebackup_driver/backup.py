@@ -149,7 +149,7 @@ def _publish(context: Context, plan: Plan, book: Journal, name: str, saved: _Sav
     context.log.info("Importing template %s to marketplace %s", book.facts["template_id"], market)
     context.log.info("Processing VM disks")
     book.begin("apps")
-    started = publish.image_apps(context, market, name, plan.version, tag, saved.images, list(plan.disks))
+    started = publish.image_apps(context, plan.marketplace, name, plan.version, tag, saved.images, list(plan.disks))
     context.log.info("Processing VM NICs")
     context.log.info("Creating VM app")
     context.log.info("Waiting for image upload")

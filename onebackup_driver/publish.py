@@ -18,6 +18,7 @@ from onebackup_driver import (
     restore_template,
     states,
     template_text,
+    unpacking,
     verifying,
     waiting,
 )
@@ -28,7 +29,7 @@ from onebackup_driver.xml_values import Vector
 
 def image_apps(
     context: Context,
-    marketplace_id: int,
+    marketplace: app.Marketplace,
     backup_name: str,
     version: str,
     tag: Vector,
@@ -40,9 +41,10 @@ def image_apps(
     for disk in disks:
         image, name = images[disk.disk_id], names.disk(backup_name, disk.disk_id)
         context.log.info("Adding disk with image %s", image.findtext("ID"))
-        text = manifest.image_app(name, image, disk, version, tag)
+        looks = unpacking.noticed(context, image, disk, marketplace)
+        text = manifest.image_app(name, image, disk, version, {**tag, **looks})
         context.log.info("Importing image to market place")
-        apps.append(_allocate(context, name, text, marketplace_id, f"disk {disk.disk_id}"))
+        apps.append(_allocate(context, name, text, marketplace.marketplace_id, f"disk {disk.disk_id}"))
     return apps
 
 

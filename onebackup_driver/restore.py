@@ -19,6 +19,7 @@ from onebackup_driver import (
     states,
     template_text,
     units,
+    unpacking,
     waiting,
 )
 from onebackup_driver.context import Context
@@ -48,6 +49,7 @@ def run(context: Context, choose: Callable[[], Source], lock_vm_id: int, request
         context.log.info("Reading backup information")
         source = choose()
         datastore = images.datastore(context, request.datastore)
+        unpacking.check(context, source, datastore)
         run_id = uuid.uuid4().hex
         with sagas.run(context, "restore", run_id, source.vm_id, source.vm_name, tell=False) as book:
             return _restore(context, book, source, datastore, request)
@@ -64,6 +66,7 @@ def _restore(context: Context, book: Journal, source: Source, datastore_id: int,
     vm_name = names.safe(request.name or source.vm_name)
     vm_id = _instantiate(context, template_id, vm_name)
     book.note(vm_id=vm_id)
+    reborn.write_user_attributes(context, source, vm_id)
     reborn.give_back_ownership(context, source, vm_id, template_id, made)
     if request.start:
         book.note(released=True)

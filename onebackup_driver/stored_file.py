@@ -73,6 +73,15 @@ def local_length(path: str) -> Optional[int]:
         return None
 
 
+def local_head(path: str, length: int) -> Optional[bytes]:
+    """The first bytes of an image file when this machine can read it."""
+    try:
+        with open(path, "rb") as stream:
+            return stream.read(length)
+    except OSError:
+        return None
+
+
 def local_md5(path: str) -> Optional[str]:
     """MD5 of an image file when this machine can read it."""
     digest = hashlib.md5()

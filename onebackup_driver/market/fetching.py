@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from onebackup_driver import commands, errors, files
+from onebackup_driver import commands, errors, files, xml_values
 from onebackup_driver.market import payload
 from onebackup_driver.market.site import Site
 from onebackup_driver.market.storing import Image
@@ -56,8 +56,11 @@ def dispose(request: payload.Request) -> str:
 
 
 def _format(request: payload.Request) -> str:
-    """What export found; never a guess from the content, which a guest may have written."""
-    image_format = request.source.format.lower()
+    """What oned knows of the image. Without it what export says, which is qemu-img's guess from the first bytes: of a
+    raw disk a guest has written them."""
+    known = request.image
+    image_format = (xml_values.text(known, "FORMAT") if known is not None else "") or request.source.format
+    image_format = image_format.lower()
     if not image_format.isalnum():
         raise payload.Unusable("the datastore's export did not say which FORMAT the image has")
     return image_format

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from onebackup_driver import commands, errors, files, paths
+from onebackup_driver import commands, disguises, errors, files, paths, stored_file
 from onebackup_driver.gateway import checksum
 from onebackup_driver.gateway.content import Content, Disk, Readers
 from onebackup_driver.repository import problems, source
@@ -35,8 +35,12 @@ class Image:
 
     @property
     def served_as(self) -> str:
-        """The format in which the gateway serves it: raw stays raw."""
-        return "raw" if self.format == "raw" else "qcow2"
+        """The format in which the gateway serves it: raw stays raw, but for a disk that OpenNebula would unpack or
+        misread when a restore downloads it."""
+        if self.format != "raw":
+            return "qcow2"
+        head = stored_file.local_head(str(self.path), disguises.HEAD_BYTES) or b""
+        return "qcow2" if disguises.packed(head) or disguises.image(head) else "raw"
 
 
 def store(opened: Repository, image: Image, parent: str, facts: dict[str, Any], where: paths.Paths) -> Manifest:
