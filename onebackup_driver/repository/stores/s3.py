@@ -107,7 +107,7 @@ class S3Store(base.Store):
     def list(self, prefix: str) -> Iterator[base.Entry]:
         with s3_client.translated(prefix):
             pages = self._client.get_paginator("list_objects_v2").paginate(
-                Bucket=self._bucket, Prefix=self._prefix + prefix
+                Bucket=self._bucket, Prefix=self._prefix + prefix, PaginationConfig={"PageSize": s3_client.PAGE}
             )
             for page in pages:
                 for found in page.get("Contents") or ():

@@ -13,7 +13,9 @@ from onebackup_driver.s3_access import Access
 #: Each request is tried so often, with a back-off that doubles.
 ATTEMPTS = 6
 _CONNECT_TIMEOUT_S = 10
-_READ_TIMEOUT_S = 60
+READ_TIMEOUT_S = 60
+#: Objects in one page of a listing.
+PAGE = 1000
 _GONE = ("404", "NoSuchKey", "NotFound")
 _EXISTS = ("412", "PreconditionFailed", "409", "ConditionalRequestConflict")
 
@@ -61,7 +63,7 @@ def connect(access: Access, connections: int) -> Any:
             max_pool_connections=connections,
             retries={"max_attempts": ATTEMPTS, "mode": "standard"},
             connect_timeout=_CONNECT_TIMEOUT_S,
-            read_timeout=_READ_TIMEOUT_S,
+            read_timeout=READ_TIMEOUT_S,
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",
         ),
