@@ -13,10 +13,14 @@ from sandbox.machines import vm_run, vm_states
 from sandbox.objects import datastores, hosts_xml, images, infrastructure, vm_disks, vm_nics, vms
 
 
+#: However fast emulated time runs: a loop without a pause takes the processor from those it is to serve.
+_AT_MOST_EVERY_S = 0.02
+
+
 def run(front: Front) -> None:
     """Loops until the front-end stops. A VM is PENDING for a while before it is looked at."""
     since: dict[int, float] = {}
-    while not front.stopping.wait(front.settings.seconds("schedule") / 3):
+    while not front.stopping.wait(max(front.settings.seconds("schedule") / 3, _AT_MOST_EVERY_S)):
         with front.transaction():
             _round(front, since, time.monotonic())
 

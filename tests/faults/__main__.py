@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """python -m tests.faults [--version V] [--scenario NAME] [--step GLOB] [--fault GLOB] [--seed N --sample N] [--jobs N]
+    [--minutes N] [--ledger FILE]
 
 Runs the fault matrix and prints one table. Exit code 1 when a case failed.
 """
@@ -7,32 +8,43 @@ Runs the fault matrix and prints one table. Exit code 1 when a case failed.
 from __future__ import annotations
 
 import argparse
+import fnmatch
 import multiprocessing
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
 from typing import Optional
 
-from tests.faults import matrix, table, workers
+from tests.faults import matrix, running, table, workers
 from tests.faults.cases import Case, Outcome
+from tests.faults.ledger import Ledger
 from tests.faults.scenarios import SCENARIOS
 
 VERSIONS = ("6.4", "7.4")
 
 
-def main(argv: Optional[list[str]] = None) -> int:
+def main(argv: Optional[list[str]] = None, gate: running.Gate = lambda drain: None) -> int:
     arguments = _parser().parse_args(argv)
-    began = time.monotonic()
+    began, book = time.monotonic(), Ledger(arguments.ledger)
     spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(arguments.jobs, spawn, workers.keep_off_foreign_settings) as pool:
-        chosen = _chosen(arguments, pool)
-        print(f"{len(chosen)} cases", flush=True)
-        outcomes: list[Outcome] = []
-        for outcome in pool.map(workers.run, chosen):
-            outcomes.append(outcome)
-            _say(outcome, arguments.verbose)
-    print(table.render(outcomes, time.monotonic() - began))
+    with ProcessPoolExecutor(arguments.jobs, spawn, workers.begin) as pool:
+        try:
+            chosen = _chosen(arguments, pool)
+            left = book.left(chosen)
+            print(f"{len(chosen)} cases, {len(left)} to run", flush=True)
+
+            def report(outcome: Outcome) -> None:
+                book.add(outcome)
+                _say(outcome, arguments.verbose)
+
+            running.run_all(pool, left, arguments.jobs, report, arguments.minutes, gate)
+        except KeyboardInterrupt:
+            pool.shutdown(wait=False, cancel_futures=True)
+    known = set(chosen)
+    outcomes = [outcome for outcome in book.outcomes() if outcome.case in known]
+    print(table.render(outcomes, len(chosen), time.monotonic() - began))
     return 1 if any(outcome.wrong for outcome in outcomes) else 0
 
 
@@ -45,6 +57,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--sample", type=int, metavar="N", help="only N cases, spread over steps and faults")
     parser.add_argument("--seed", type=int, default=1, help="chooses the sample")
     parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="no case begins later than this")
+    parser.add_argument("--ledger", type=Path, metavar="FILE",
+                        help="keep the outcomes there, and run only what has not passed according to it")  # fmt: skip
     parser.add_argument("--regressions", action="store_true", help="only the cases of regressions.txt")
     parser.add_argument("--verbose", action="store_true", help="also what each run said to the admin")
     return parser
@@ -54,9 +69,11 @@ def _chosen(arguments: argparse.Namespace, pool: ProcessPoolExecutor) -> list[Ca
     if arguments.regressions:
         return matrix.matching(matrix.regressions(), arguments.step, arguments.fault)
     versions = [arguments.version] if arguments.version else list(VERSIONS)
-    parts = pool.map(workers.steps_times_faults, versions, [arguments.scenario] * len(versions))
+    scenarios = fnmatch.filter(SCENARIOS, arguments.scenario)
+    pairs = [(version, name) for version in versions for name in scenarios]
+    parts = pool.map(workers.steps_times_faults, *zip(*pairs))
     found = matrix.matching([case for part in parts for case in part], arguments.step, arguments.fault)
-    return found if arguments.sample is None else matrix.sample(found, arguments.sample, arguments.seed)
+    return matrix.sample(found, arguments.sample or len(found), arguments.seed)
 
 
 def _say(outcome: Outcome, verbose: bool) -> None:

@@ -18,9 +18,12 @@ from tests.faults.rig import Rig, settle
 from tests.faults.scenarios import SCENARIOS, Scenario
 from tests.faults.striking import Striker
 
+#: A VM whose poweroff never reached the front-end is watched for half of this.
+_SOON: dict[str, float] = {"power_off_s": 6, "power_on_s": 6}
 #: Short deadlines where a fault needs them to be waited for.
 _TIMEOUTS: dict[str, dict[str, float]] = {
-    "hang": {"call_s": 2}, "hang-after": {"call_s": 2}, "late": {"call_s": 10},
+    "hang": {"call_s": 1.5, **_SOON}, "hang-after": {"call_s": 1.5, **_SOON}, "late": {"call_s": 10},
+    "cut-before": _SOON, "front-end-dies-before": _SOON,
     "front-end-stays-away": {"call_s": 2, "patience_s": 1, "undo_s": 2},
     "machine-too-slow": {"power_off_s": 2, "power_on_s": 2, "save_disk_s": 2, "upload_s": 2, "download_s": 2,
                          "boot_s": 2, "undo_s": 20},

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -28,16 +29,23 @@ def matching(found: Sequence[Case], step: str, fault: str) -> list[Case]:
     return [case for case in found if fnmatchcase(case.step, step) and fnmatchcase(case.fault, fault)]
 
 
+def spread(found: Sequence[Case], seed: int) -> list[Case]:
+    """The same cases in an order of which every beginning is spread over scenarios, faults and steps."""
+    shuffled = list(found)
+    random.Random(seed).shuffle(shuffled)
+    seen: Counter[tuple[str, ...]] = Counter()
+
+    def rank(case: Case) -> int:
+        groups = ((case.version, case.scenario, case.fault), (case.version, case.scenario, case.step))
+        seen.update(groups)
+        return sum(seen[group] for group in groups)
+
+    return sorted(shuffled, key=rank)
+
+
 def sample(found: Sequence[Case], size: int, seed: int) -> list[Case]:
-    """A spread choice: as many different faults and steps as the size allows."""
-    left = list(found)
-    random.Random(seed).shuffle(left)
-    picked: list[Case] = []
-    while left and len(picked) < size:
-        faults, steps = {case.fault for case in picked}, {case.step for case in picked}
-        left.sort(key=lambda case: (case.fault in faults) + (case.step in steps))
-        picked.append(left.pop(0))
-    return picked
+    """A choice of as many different faults and steps as the size allows."""
+    return spread(found, seed)[:size]
 
 
 def regressions() -> list[Case]:

@@ -17,10 +17,12 @@ from tests.conftest import HttpMarket
 from tests.e2e import machines
 from tests.e2e.proxy import Proxy
 from tests.e2e.site import Site
+from tests.faults import orphans, quick_driver
 from tests.faults.fork_server import Ended, ForkServer
 from tests.faults.striking import Striker
 
 SPEED = 100.0
+_ROOM_BYTES = 2 * 2**30
 RUN_TIMEOUT_S = 90.0
 DISKS = (machines.Disk(1, random=True), machines.Disk(2, "qcow2", persistent=True, random=True))
 KVM_DISKS = (machines.Disk(1, "qcow2", random=True), machines.Disk(1, "qcow2", random=True))
@@ -36,15 +38,18 @@ class Rig:
     def __init__(self, version: str) -> None:
         self.version = version
         self._stack = ExitStack()
-        # Not in /tmp: the web server runs as another user and must reach its files.
-        self.folder = Path(tempfile.mkdtemp(prefix="onebackup-faults-", dir="/var/tmp"))
+        self.folder = Path(tempfile.mkdtemp(prefix="onebackup-faults-", dir=_quick_place()))
         self.folder.chmod(0o755)
         self._stack.callback(shutil.rmtree, self.folder, ignore_errors=True)
+        self._watch = orphans.Watch(self.folder)
+        self._stack.callback(self._watch.close)
         public_dir = self.folder / "public"
         public_dir.mkdir()
         web = self._stack.enter_context(servers.http_server(public_dir))
         self.server = HttpMarket(public_dir, web.url.rstrip("/"))
+        quick_driver.install(self.folder / "one" / "remotes")
         self.front_end = self._stack.enter_context(process.start(self.folder / "one", version, speed=SPEED))
+        self._watch.over(self.front_end.pid)
         self.proxy = self._stack.enter_context(Proxy(self.front_end.endpoint))
         self._clock_file = self.folder / "clock"
         self._forks = ForkServer()
@@ -99,8 +104,16 @@ class Rig:
         """The front-end runs and does as it is told."""
         assert self.front_end.process is not None
         if self.front_end.process.poll() is not None:
-            self.front_end.restart()
+            self.revive_front_end()
         self.front_end.control("clear")
+
+    def kill_front_end(self) -> None:
+        self._watch.no_more(self.front_end.pid)
+        self.front_end.kill()
+
+    def revive_front_end(self) -> None:
+        self.front_end.restart()
+        self._watch.over(self.front_end.pid)
 
     def fixture(self, scenario: str) -> tuple[Site, int]:
         """The site and the VM of a scenario: RUNNING, with one good restore point."""
@@ -110,8 +123,10 @@ class Rig:
 
     def discard(self, scenario: str) -> None:
         """The scenario's VM and all around it are not fit for another case."""
-        site, vm_id = self._sites.pop(scenario)
         self.heal()
+        if scenario not in self._sites:
+            return  # it could not even be made
+        site, vm_id = self._sites.pop(scenario)
         for method, *arguments in (("one.vm.unlock", vm_id), ("one.vm.action", "terminate-hard", vm_id)):
             _try(site, str(method), *arguments)
         for app in site.pool("marketapp"):
@@ -137,6 +152,13 @@ class Rig:
 
     def configure(self, site: Site, **timeouts: float) -> None:
         site.configure(timeouts={**TIMEOUTS, **timeouts}, terminated_vms="delete")
+
+
+def _quick_place() -> str:
+    """Memory where there is enough of it: thousands of fsyncs are waited for. Never /tmp: the web server runs as
+    another user and must reach its files."""
+    memory = Path("/dev/shm")
+    return str(memory) if memory.is_dir() and shutil.disk_usage(memory).free > _ROOM_BYTES else "/var/tmp"
 
 
 def _try(site: Site, method: str, *arguments: Any) -> None:

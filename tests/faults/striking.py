@@ -95,13 +95,13 @@ class Striker:
         raise Cut
 
     def _restart(self) -> None:
-        self.rig.front_end.kill()
-        self.rig.front_end.restart()
+        self.rig.kill_front_end()
+        self.rig.revive_front_end()
         raise Cut
 
     def _stay_away(self) -> None:
         self._away = True
-        self.rig.front_end.kill()
+        self.rig.kill_front_end()
         raise Cut
 
     def _fail_machine(self, fault: str) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The result of a matrix in numbers: by step and by fault."""
+"""The result of a matrix in numbers: by scenario, by step and by fault."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from collections.abc import Callable, Sequence
 from tests.faults.cases import Outcome
 
 
-def render(outcomes: Sequence[Outcome], seconds: float) -> str:
-    lines = [*_section("scenario and step", outcomes, _step), "", *_section("fault", outcomes, _fault), ""]
+def render(outcomes: Sequence[Outcome], known: int, seconds: float) -> str:
+    """`known`: how many cases there are."""
+    lines = [*_section("version and scenario", outcomes, _scenario), "", *_section("step", outcomes, _step), "",
+             *_section("fault", outcomes, _fault), ""]  # fmt: skip
     run = [item for item in outcomes if not item.skipped]
     passed = sum(not item.wrong for item in run)
-    lines.append(f"{len(run)} cases run, {passed} passed, {len(run) - passed} failed,"
+    lines.append(f"{len(run)} cases run of {known}, {passed} passed, {len(run) - passed} failed,"
                  f" {len(outcomes) - len(run)} did not apply, in {seconds:.0f} s")  # fmt: skip
     return "\n".join(lines)
 
@@ -22,16 +24,23 @@ def _section(title: str, outcomes: Sequence[Outcome], key: Callable[[Outcome], s
     rows: dict[str, list[Outcome]] = defaultdict(list)
     for outcome in outcomes:
         rows[key(outcome)].append(outcome)
-    lines = [f"{title:<72} {'run':>5} {'passed':>6}"]
-    for name, found in rows.items():
-        run = [item for item in found if not item.skipped]
+    lines = [f"{title:<48} {'run':>6} {'passed':>6}"]
+    for name in sorted(rows):
+        run = [item for item in rows[name] if not item.skipped]
         passed = sum(not item.wrong for item in run)
-        lines.append(f"{name:<72} {len(run):>5} {passed:>6}{'' if passed == len(run) else '  <-'}")
+        lines.append(f"{name:<48} {len(run):>6} {passed:>6}{'' if passed == len(run) else '  <-'}")
     return lines
 
 
+def _scenario(outcome: Outcome) -> str:
+    return f"{outcome.case.version} {outcome.case.scenario}"
+
+
 def _step(outcome: Outcome) -> str:
-    return f"{outcome.case.version} {outcome.case.scenario} {outcome.case.step}"
+    """A step without its number; of a look, what was changed before it."""
+    call, _, after = outcome.case.step.partition("@")
+    name = call.rsplit(".", 1)[0]
+    return f"{name} after {after.rsplit('.', 1)[0] if '.' in after else after}" if after else name
 
 
 def _fault(outcome: Outcome) -> str:
