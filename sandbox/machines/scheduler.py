@@ -12,7 +12,6 @@ from sandbox.core.template import Template
 from sandbox.machines import vm_run, vm_states
 from sandbox.objects import datastores, hosts_xml, images, infrastructure, vm_disks, vm_nics, vms
 
-
 #: However fast emulated time runs: a loop without a pause takes the processor from those it is to serve.
 _AT_MOST_EVERY_S = 0.02
 
