@@ -19,7 +19,7 @@ ANSWER = (
 def recorded_vm(recording: Path) -> str:
     """The first VM of a recorded answer of one.vmpool.infoextended."""
     (answer,), _ = xmlrpc.client.loads(recording.read_text(encoding="utf-8"))
-    text = str(answer[1])
+    text = str(answer[1])  # type: ignore[index]
     return text[text.index("<VM>") : text.index("</VM>") + len("</VM>")]
 
 
@@ -41,7 +41,8 @@ class Handler(BaseHTTPRequestHandler):
     machines: list[str] = []
 
     def do_POST(self) -> None:
-        (_, _, offset, end, *_), _ = xmlrpc.client.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        words, _ = xmlrpc.client.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        offset, end = (int(str(word)) for word in words[2:4])
         page = self.machines[offset : offset - end]
         body = ANSWER.format(f"&lt;VM_POOL&gt;{''.join(page)}&lt;/VM_POOL&gt;").encode()
         self.send_response(200)

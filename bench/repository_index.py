@@ -1,22 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """What looking up cells costs in a repository of 100 TiB: a synthetic index of 25 million cells.
 
-    .venv/bin/python -m bench.repository_index [--cells 25000000] [--look-ups 20000] [--folder DIRECTORY]
+Makes a repository whose indexes are one large and 31 small ones, as gc and writers leave them. Then a process opens
+them as a backup does, and looks up cells that are there and cells that are not; another merges all into one, as gc
+does; a third looks up in what was made.
 
-Makes a repository whose indexes are one large and 31 small ones, as gc and writers leave them, then starts a process
-that opens them as a backup does, looks up cells that are there and cells that are not, and prints its peak memory and
-the time of each look-up. Then merges all into one (what gc does) and prints the same for that process. Ends with 1
-when a process needs more than 300 MiB or a look-up takes more than 2 ms.
+    .venv/bin/python -m bench.repository --full --only index
+    python -m bench.repository_index make FOLDER CELLS | look-up FOLDER CELLS COUNT | merge FOLDER      one step
 """
 
 from __future__ import annotations
 
-import argparse
 import random
-import resource
 import secrets
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -25,14 +22,17 @@ from pathlib import Path
 
 from blake3 import blake3
 
+from bench import measuring
+from bench.measuring import Cost, Samples
 from onebackup_driver.repository import lookup, merging, repository
 from onebackup_driver.repository.format import index, pack
 from onebackup_driver.repository.stores.directory import DirectoryStore
 
-ROOT = Path(__file__).resolve().parent.parent
+STEP, MERGE = "index", "merging all"
 CELLS_IN_PACK = 32
 SMALL_INDEXES, SMALL_CELLS = 31, 2000
 LIMIT_MIB, LIMIT_MS = 300, 2.0
+_LOOK_UPS = 20_000
 
 
 def cell_id(number: int) -> bytes:
@@ -99,72 +99,69 @@ def _entries(cells: int) -> Iterator[bytes]:
         yield pack.Entry(number.to_bytes(16, "big"), 64 << 20, 63 << 20, 40_000).encode()
 
 
-def look_up(place: str, cells: int, count: int) -> None:
-    """As a backup does, but packs count as being there."""
+def look_up(place: str, cells: str, count: str) -> None:
+    """As a backup does, but packs count as being there. Prints the mean time and the longest but one in a thousand,
+    in seconds."""
     opened = repository.open(DirectoryStore(Path(place)))
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    began = time.monotonic()
     known = lookup.Lookup(opened.store, opened.vault)
     known._is_whole = lambda entry: True  # type: ignore[method-assign]
-    opened_s, source = time.monotonic() - began, random.Random(1)
-    times: list[float] = []
-    for number in range(count):
+    source, times = random.Random(1), list[float]()
+    for number in range(int(count)):
         there = number % 2 == 0
-        wanted = source.randrange(cells) if there else cells + (1 << 40) + number
+        wanted = source.randrange(int(cells)) if there else int(cells) + (1 << 40) + number
         name, start = cell_id(wanted), time.monotonic()
         found = known.find(name)
         times.append(time.monotonic() - start)
         assert (found is not None) == there
         assert found is None or found.recipe == wanted % CELLS_IN_PACK
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    mean_ms, worst_ms = 1000 * sum(times) / len(times), 1000 * sorted(times)[-len(times) // 1000 or -1]
-    print(
-        f"{len(known.indexes)} indexes opened in {opened_s:.2f} s; "
-        f"a look-up {mean_ms:.3f} ms (99.9 %: {worst_ms:.2f} ms); "
-        f"peak {peak:.0f} MiB ({before:.0f} MiB before)"
-    )
-    sys.exit(peak > LIMIT_MIB or mean_ms > LIMIT_MS)
+    print(sum(times) / len(times), sorted(times)[-len(times) // 1000 or -1])
 
 
 def merge(place: str) -> None:
+    """All indexes into one."""
     opened = repository.open(DirectoryStore(Path(place)))
     files = lookup.open_indexes(opened.store, opened.vault)
-    began = time.monotonic()
     merging.merge(opened.store, opened.vault, files, frozenset(), 0)
     for file in files:
         opened.store.delete(file.name)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(f"merged {len(files)} indexes in {time.monotonic() - began:.1f} s, peak {peak:.0f} MiB")
-    sys.exit(peak > LIMIT_MIB)
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cells", type=int, default=25_000_000)
-    parser.add_argument("--look-ups", type=int, default=20_000)
-    parser.add_argument("--folder", type=Path, default=Path("/var/tmp/onebackup-bench-index"))
-    parser.add_argument("--step", nargs="*", default=[], help=argparse.SUPPRESS)
-    words = parser.parse_args()
-    if words.step:
-        steps: dict[str, Callable[..., None]] = {"look-up": look_up, "merge": merge, "make": _make}
-        steps[words.step[0]](words.step[1], *map(int, words.step[2:]))
-        return 0
-    shutil.rmtree(words.folder, ignore_errors=True)
-    codes = []
-    for step in (["make", "cells"], ["look-up", "cells", "count"], ["merge"], ["look-up", "cells", "count"]):
-        numbers = [{"cells": str(words.cells), "count": str(words.look_ups)}[name] for name in step[1:]]
-        argv = [sys.executable, "-m", "bench.repository_index", "--step", step[0], str(words.folder), *numbers]
-        codes.append(subprocess.run(argv, cwd=ROOT).returncode)
-    shutil.rmtree(words.folder)
-    return max(codes)
+class Index:
+    """The part of bench.repository: steps as processes. `wall_s` of a sample of look-ups is that of one."""
+
+    def __init__(self, folder: Path, samples: Samples, cells: int):
+        self._place, self._samples, self._cells = folder / "tools" / "index", samples, cells
+
+    def round(self, number: int) -> None:
+        shutil.rmtree(self._place, ignore_errors=True)
+        self._place.mkdir(parents=True)
+        self._step("make", self._cells)
+        self._look_up(f"{self._cells / 1e6:g} million cells in {SMALL_INDEXES + 1} files")
+        cost, _ = self._step("merge")
+        self._samples.add(STEP, MERGE, cost, self._stored_mb())
+        self._look_up(f"{self._cells / 1e6:g} million cells in one file")
+
+    def close(self) -> None:
+        shutil.rmtree(self._place, ignore_errors=True)
+
+    def _look_up(self, who: str) -> None:
+        cost, said = self._step("look-up", self._cells, _LOOK_UPS)
+        mean_s, worst_s = map(float, said.split())
+        print(f"  {_LOOK_UPS} look-ups: {1000 * mean_s:.3f} ms each, 99.9 % below {1000 * worst_s:.2f} ms")
+        self._samples.add(STEP, who, Cost(cost.cpu_s, mean_s, cost.peak_mib), self._stored_mb())
+
+    def _step(self, name: str, *words: int) -> tuple[Cost, str]:
+        argv = [sys.executable, "-m", "bench.repository_index", name, str(self._place), *map(str, words)]
+        return measuring.run(argv)
+
+    def _stored_mb(self) -> float:
+        return sum(path.stat().st_size for path in (self._place / "index").rglob("*") if path.is_file()) / 1e6
 
 
-def _make(place: str, cells: int) -> None:
-    opened = repository.create(DirectoryStore(Path(place)))
-    make(opened, cells)
-    size = sum(entry.size_bytes for entry in opened.store.list("index/"))
-    print(f"{cells} cells: indexes of {size / 1e6:.0f} MB; usage() by one listing: {opened.usage().used_mb} MiB")
+def _make(place: str, cells: str) -> None:
+    make(repository.create(DirectoryStore(Path(place))), int(cells))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    steps: dict[str, Callable[..., None]] = {"make": _make, "look-up": look_up, "merge": merge}
+    steps[sys.argv[1]](*sys.argv[2:])

@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """One step of bench.repository as a process of its own: save an image, or restore a restore point.
 
-    python -m bench.repository_steps create DIRECTORY [LEVEL [KEYFILE]]
-    python -m bench.repository_steps save DIRECTORY IMAGE [PARENT]     prints the name of the restore point
-    python -m bench.repository_steps restore DIRECTORY NAME IMAGE      to a sparse raw file
+    python -m bench.repository_steps create PLACE [LEVEL [KEYFILE]]
+    python -m bench.repository_steps save PLACE IMAGE [PARENT]     prints the name of the restore point
+    python -m bench.repository_steps restore PLACE NAME IMAGE      to a sparse raw file
+
+PLACE is a directory or s3://…; from the environment: BENCH_KEY_FILE, and BENCH_S3_OPTIONS (JSON, see location.py).
 """
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Callable
@@ -51,7 +54,8 @@ def restore(place: str, name: str, image: str) -> None:
 
 
 def _store(place: str) -> base.Store:
-    return location.parse(place if ":" in place else f"dir:{place}").open_store()
+    options = json.loads(os.environ.get("BENCH_S3_OPTIONS", "{}"))
+    return location.parse(place if ":" in place else f"dir:{place}", options).open_store()
 
 
 def _key() -> Optional[bytes]:

@@ -82,7 +82,7 @@ def _first_day(folder: Path, scale: Scale) -> None:
 
 
 def _allocated_zeros(image: Path, scale: Scale) -> None:
-    end = max(stop for start, stop in _data(image) if stop < (scale.disk_mb - 16) * MIB)
+    end = max(stop for start, stop in data_extents(image) if stop < (scale.disk_mb - 16) * MIB)
     with open(image, "r+b") as stream:
         for number in range(scale.zeros_mb // 8):
             stream.seek(min((end + (64 + 12 * number) * MIB) // MIB * MIB, (scale.disk_mb - 16) * MIB))
@@ -102,7 +102,7 @@ def _next_day(before: Path, after: Path, scale: Scale, seed: int, new_mb: int, p
 
 
 def _patch(image: Path, scale: Scale, source: random.Random, patches: Path) -> None:
-    places = [(start, stop) for start, stop in _data(image) if stop - start > 16 * MIB]
+    places = [(start, stop) for start, stop in data_extents(image) if stop - start > 16 * MIB]
     weights = [stop - start for start, stop in places]
     other = patches.read_bytes()
     with open(image, "r+b") as stream:
@@ -149,14 +149,15 @@ def _copy(source: Path, target: Path) -> None:
     """Keeps holes and allocated zeros apart, which cp does not."""
     with open(source, "rb") as reader, open(target, "wb") as writer:
         writer.truncate(os.fstat(reader.fileno()).st_size)
-        for start, stop in _data(source):
+        for start, stop in data_extents(source):
             reader.seek(start)
             writer.seek(start)
             while start < stop:
                 start += writer.write(reader.read(min(4 * MIB, stop - start)))
 
 
-def _data(path: Path) -> list[tuple[int, int]]:
+def data_extents(path: Path) -> list[tuple[int, int]]:
+    """Begin and end of what is allocated in a sparse file."""
     found: list[tuple[int, int]] = []
     position = 0
     with open(path, "rb") as stream:
