@@ -38,9 +38,9 @@ class PackWriter:
             self._writer.abandon()
             raise
 
-    def append_frame(self, compressed: memoryview, raw_bytes: int, scratch: memoryview) -> Frame:
+    def append_frame(self, compressed: bytes, raw_bytes: int, scratch: memoryview) -> Frame:
         """Add blocks compressed together; `scratch` takes them encrypted."""
-        data = compressed
+        data: Buffer = compressed
         if self._cipher is not None:
             data = scratch[: len(compressed) + vault.TAG_BYTES]
             self._cipher.encrypt_into(vault.frame_nonce(self.size_bytes), compressed, None, data)
@@ -84,7 +84,6 @@ class Cutter:
         self._keys, self._parameters = keys, parameters
         self._compressor = zstandard.ZstdCompressor(level=parameters.compression_level, write_content_size=True)
         bound = parameters.cell_bytes + parameters.cell_bytes // 128 + 1024
-        self._compressed = memoryview(bytearray(bound))
         self._encrypted = memoryview(bytearray(bound if keys.encrypted else 0))
         self._zeros = bytearray(parameters.block_bytes)
 
@@ -138,14 +137,8 @@ class Cutter:
             raw: Buffer = data[runs[0][0] * size : runs[0][1] * size]
         else:
             raw = b"".join([data[begin * size : end * size] for begin, end in runs])
-        return writer.append_frame(self._compress(raw), len(raw), self._encrypted)
-
-    def _compress(self, raw: Buffer) -> memoryview:
-        done = 0
-        with self._compressor.stream_reader(raw, size=len(raw)) as reader:
-            while count := reader.readinto(self._compressed[done:]):
-                done += count
-        return self._compressed[:done]
+        # in one call: a stream copies the data once more and then matches in two segments, a tenth slower
+        return writer.append_frame(self._compressor.compress(raw), len(raw), self._encrypted)
 
 
 def _places(known: Sequence[Recipe]) -> dict[Optional[bytes], tuple[Frame, int]]:

@@ -9,7 +9,7 @@ from array import array
 from collections.abc import Iterable
 from typing import Callable, NamedTuple, Optional
 
-from onebackup_driver.repository import cutting, packing, problems
+from onebackup_driver.repository import cutting, packing, problems, workers
 from onebackup_driver.repository.extent import Extent
 from onebackup_driver.repository.format import header, index, pack, vault
 from onebackup_driver.repository.format.cells import Cells
@@ -32,13 +32,6 @@ class Parent(NamedTuple):
 
     cells: Cells
     entries: list[pack.Entry]
-
-
-class Place(NamedTuple):
-    """Where the recipe of a cell is: number of the pack in this run's list, number of the recipe."""
-
-    pack: int
-    recipe: int
 
 
 class Saved(NamedTuple):
@@ -99,7 +92,7 @@ class Saving:
         self.new_bytes = 0
         self._numbers, self._places = array("I"), (array("I"), array("I"))
         self._ids = bytearray()
-        self._recent: dict[bytes, Place] = {}
+        self._recent: dict[bytes, workers.Place] = {}
         self._near: dict[bytes, Found] = {}
         self._lock = threading.Lock()
         self._failure: Optional[BaseException] = None
@@ -132,7 +125,7 @@ class Saving:
     def _work(self) -> None:
         worker = None
         try:
-            worker = _Worker(self)
+            worker = workers.Worker(self)
             while (taken := self._next()) is not None:
                 worker.save(*taken)
             if self._failure is None:
@@ -141,7 +134,7 @@ class Saving:
             self._fail(error)
         finally:
             if worker is not None:
-                worker.abandon()
+                worker.close()
 
     def _fail(self, error: BaseException) -> None:
         with self._lock:
@@ -163,14 +156,14 @@ class Saving:
                 self._progress(job.number * self.parameters.cell_bytes, self._size_bytes)
             return row, job
 
-    def known(self, cell_id: bytes, number: int) -> Optional[Place]:
+    def known(self, cell_id: bytes, number: int) -> Optional[workers.Place]:
         """Where a cell is stored already: in the parent at the same place, in this run, or anywhere."""
         entry, recipe = self.of_parent(number, cell_id)
         if entry is not None:
-            return Place(self.packs.number(entry), recipe)
+            return workers.Place(self.packs.number(entry), recipe)
         place = self._recent.get(cell_id)
         if place is None and (found := self.lookup.find(cell_id)) is not None:
-            place = Place(self.packs.number(found.entry), found.recipe)
+            place = workers.Place(self.packs.number(found.entry), found.recipe)
             self._near = {found.entry.pack_id: found, **self._near}
         return place
 
@@ -204,20 +197,24 @@ class Saving:
             return None, 0
         return entry, self.parent.cells.recipes[row]
 
-    def place(self, row: int, cell_id: bytes, place: Place) -> None:
+    def place(self, row: int, cell_id: bytes, place: workers.Place) -> None:
         """Say where the cell of this row is."""
         self._ids[vault.CELL_ID_BYTES * row : vault.CELL_ID_BYTES * (row + 1)] = cell_id
         self._places[0][row], self._places[1][row] = place
 
-    def remember(self, cell_id: bytes, pack_id: bytes, place: Place) -> None:
+    def remember(self, cell_id: bytes, pack_id: bytes, place: workers.Place) -> None:
         """A cell that this run has stored."""
         self.records.append((cell_id[: index.KEY_BYTES], pack_id, place.recipe))
         if len(self._recent) < _REMEMBERED:
             self._recent[cell_id] = place
 
-    def finished(self, writer: packing.PackWriter) -> None:
-        """Publish a pack."""
-        entry = writer.finish()
+    def publish(self, writer: packing.PackWriter) -> None:
+        """Publish a pack. Raises StoreFailed; then it is abandoned."""
+        try:
+            entry = writer.finish()
+        except BaseException:
+            writer.abandon()
+            raise
         self.packs.update(entry)
         with self._lock:
             self.own.append(entry)
@@ -238,60 +235,6 @@ class Saving:
             cells.append(number, cell_id, numbers[self._places[0][row]], self._places[1][row])
             data_bytes += min(self.parameters.cell_bytes, size_bytes - number * self.parameters.cell_bytes)
         return Saved(cells, entries, self.own, self.used, self.records, self.new_bytes, data_bytes)
-
-
-class _Worker:
-    """What one thread owns: a buffer, the cutter's buffers, its pack."""
-
-    def __init__(self, run: Saving):
-        self._run = run
-        self._buffer = memoryview(bytearray(run.parameters.cell_bytes))
-        self._zeros = bytearray(run.parameters.cell_bytes)
-        self._cutter = packing.Cutter(run.keys, run.parameters)
-        self._writer: Optional[packing.PackWriter] = None
-        self._number = 0
-
-    def save(self, row: int, job: cutting.Job) -> None:
-        data = cutting.fill(job, self._run.parameters.cell_bytes, self._buffer)
-        if self._is_zero(data):
-            return
-        cell_id = self._run.keys.cell_id(data)
-        place = self._run.known(cell_id, job.number)
-        if place is None:
-            place = self._store(data, cell_id, job.number)
-        self._run.place(row, cell_id, place)
-
-    def _is_zero(self, data: memoryview) -> bool:
-        # bytearray compares with memcmp; two memoryviews are compared item by item
-        return self._zeros == data if len(data) == len(self._zeros) else bytearray(len(data)) == data
-
-    def _store(self, data: memoryview, cell_id: bytes, number: int) -> Place:
-        writer = self._open_writer()
-        before = writer.size_bytes
-        made = self._cutter.cut(data, cell_id, self._run.related(number), writer)
-        place = Place(self._number, writer.append_recipe(made))
-        own = [frame for frame in made.frames if frame.pack_id == writer.pack_id and frame.offset >= before]
-        self._run.stored(sum(frame.raw_bytes for frame in own))
-        self._run.remember(cell_id, writer.pack_id, place)
-        if writer.is_full(self._run.parameters.pack_bytes):
-            self.finish()
-        return place
-
-    def _open_writer(self) -> packing.PackWriter:
-        if self._writer is None:
-            self._writer = packing.PackWriter(self._run.store, self._run.keys)
-            self._number = self._run.packs.number(pack.Entry(self._writer.pack_id, 0, 0, 0))
-        return self._writer
-
-    def finish(self) -> None:
-        if self._writer is not None:
-            self._run.finished(self._writer)
-            self._writer = None
-
-    def abandon(self) -> None:
-        if self._writer is not None:
-            self._writer.abandon()
-            self._writer = None
 
 
 def thread_count() -> int:
