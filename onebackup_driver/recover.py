@@ -73,6 +73,8 @@ def finish_or_undo(context: Context, book: Journal) -> Recovered:
     try:
         point = _complete(context, book)
         if point is not None:
+            if not book.facts.get("complete"):  # it died before it could note it; from here only forwards
+                book.note(complete=True, app_ids=point.app_ids)
             finishing.finish(context, book, point, late=True)
             return _finished(book, point)
         finishing.delete_rest(context, book, int(book.facts.get("vm_uid", -1)))

@@ -10,16 +10,21 @@ from __future__ import annotations
 import argparse
 import fnmatch
 import multiprocessing
+import os
 import sys
 import time
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Optional
 
+from sandbox import servers
 from tests.faults import matrix, running, table, workers
 from tests.faults.cases import Case, Outcome
 from tests.faults.ledger import Ledger
+from tests.faults.rig import S3_VARIABLE
 from tests.faults.scenarios import SCENARIOS
 
 VERSIONS = ("6.4", "7.4")
@@ -29,7 +34,7 @@ def main(argv: Optional[list[str]] = None, gate: running.Gate = lambda drain: No
     arguments = _parser().parse_args(argv)
     began, book = time.monotonic(), Ledger(arguments.ledger)
     spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(arguments.jobs, spawn, workers.begin) as pool:
+    with _s3_store(arguments), ProcessPoolExecutor(arguments.jobs, spawn, workers.begin) as pool:
         try:
             chosen = _chosen(arguments, pool)
             left = book.left(chosen)
@@ -46,6 +51,21 @@ def main(argv: Optional[list[str]] = None, gate: running.Gate = lambda drain: No
     outcomes = [outcome for outcome in book.outcomes() if outcome.case in known]
     print(table.render(outcomes, len(chosen), time.monotonic() - began))
     return 1 if any(outcome.wrong for outcome in outcomes) else 0
+
+
+@contextmanager
+def _s3_store(arguments: argparse.Namespace) -> Iterator[None]:
+    """One S3 server for all workers, when a scenario needs it."""
+    if arguments.regressions or not any(SCENARIOS[name].market == "s3" for name in _scenarios(arguments)):
+        yield
+        return
+    with servers.s3_server() as store:
+        os.environ[S3_VARIABLE] = f"{store.endpoint} {store.access_key} {store.secret_key}"
+        yield
+
+
+def _scenarios(arguments: argparse.Namespace) -> list[str]:
+    return fnmatch.filter(SCENARIOS, arguments.scenario)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -69,8 +89,7 @@ def _chosen(arguments: argparse.Namespace, pool: ProcessPoolExecutor) -> list[Ca
     if arguments.regressions:
         return matrix.matching(matrix.regressions(), arguments.step, arguments.fault)
     versions = [arguments.version] if arguments.version else list(VERSIONS)
-    scenarios = fnmatch.filter(SCENARIOS, arguments.scenario)
-    pairs = [(version, name) for version in versions for name in scenarios]
+    pairs = [(version, name) for version in versions for name in _scenarios(arguments)]
     parts = pool.map(workers.steps_times_faults, *zip(*pairs))
     found = matrix.matching([case for part in parts for case in part], arguments.step, arguments.fault)
     return matrix.sample(found, arguments.sample or len(found), arguments.seed)

@@ -6,20 +6,24 @@ from __future__ import annotations
 import re
 import time
 from dataclasses import dataclass, field
-from typing import Optional
 
+from sandbox.process import Refused
 from tests.e2e import machines
-from tests.e2e.site import Site, wait
-from tests.faults import invariants, scenarios, seen
+from tests.e2e.site import wait
+from tests.faults import invariants, requests, scenarios, seen
+from tests.faults.corner import Corner
 from tests.faults.fork_server import Ended
 from tests.faults.invariants import Facts
 from tests.faults.meddling import Meddler
-from tests.faults.rig import Rig, settle
+from tests.faults.rig import Rig
 from tests.faults.scenarios import SCENARIOS, Scenario
+from tests.faults.settling import settle
 from tests.faults.striking import Striker
 
 #: A VM whose poweroff never reached the front-end is watched for half of this.
 _SOON: dict[str, float] = {"power_off_s": 6, "power_on_s": 6}
+#: Requests that could not be begun wait for a minute.
+_LATER_S = 120
 #: Short deadlines where a fault needs them to be waited for.
 _TIMEOUTS: dict[str, dict[str, float]] = {
     "hang": {"call_s": 1.5, **_SOON}, "hang-after": {"call_s": 1.5, **_SOON}, "late": {"call_s": 10},
@@ -74,32 +78,39 @@ def run(rig: Rig, case: Case) -> Outcome:
 
 def _run(rig: Rig, case: Case, scenario: Scenario, outcome: Outcome) -> bool:
     site, vm_id = rig.fixture(scenario.fixture)
+    requests.forget(site)
+    scenarios.prepare(rig, site, vm_id, scenario)
     old_apps = site.recorded(vm_id)
-    if scenario.removes:
-        scenarios.end_vm(rig, site, vm_id)
     before = seen.look(site, vm_id)
     rig.configure(site)
     scenarios.prelude(rig, site, vm_id, scenario)
     scenarios.log_file(site).unlink(missing_ok=True)
     rig.configure(site, **_TIMEOUTS.get(case.fault, {}))
     meddler = Meddler(site, vm_id, before.things, old_apps)
-    struck = _strike(rig, case, scenario, site, vm_id, meddler, outcome)
+    with requests.no_worker(site, scenario.command):
+        struck = _strike(rig, case, scenario, site, vm_id, meddler, outcome)
+    meddler.overtaken_by(case.step)
+    full = _recover_on_a_full_disk(rig, site) if case.fault == "disk-full-in-recover" else []
     rig.heal()
     rig.configure(site)
-    if struck is None:
-        return False
     facts = Facts(case.fault, scenario.restores, before, struck, seen.look(site, vm_id), _log(site),
-                  meddler.left_power, meddler.took_all or _too_late(case))  # fmt: skip
+                  meddler.left_power, meddler.took_all or _too_late(case), full)  # fmt: skip
     outcome.said = struck.err or struck.out
     if scenario.removes:
         return _removal_ends(rig, site, vm_id, facts, meddler, outcome)
-    if scenario.prelude is None:
+    if scenario.queues:
+        outcome.wrong += invariants.traceback_of(struck, *full)
+    elif scenario.prelude is None and not full:
         outcome.wrong += invariants.at_once(facts)
+    if scenario.command == "hook" and not (requests.asked(site, vm_id) or requests.open_ones(site)):
+        outcome.wrong.append(f"the request is lost: {struck}")
     _recover(rig, site, vm_id, facts)
     if facts.fault.startswith("vm-locked") and site.journals():
         site.call("one.vm.unlock", vm_id)  # until whoever locked it does so, ONEBACKUP cannot be corrected
         _recover(rig, site, vm_id, facts)
     meddler.make_up()
+    if scenario.queues:
+        _queue_ends(rig, site, vm_id, scenario, facts, outcome)
     facts.finally_ = _settled(site, vm_id, facts)
     outcome.wrong += invariants.after_recover(facts)
     if scenario.restores:
@@ -109,7 +120,31 @@ def _run(rig: Rig, case: Case, scenario: Scenario, outcome: Outcome) -> bool:
     )
 
 
-def _removal_ends(rig: Rig, site: Site, vm_id: int, facts: Facts, meddler: Meddler, outcome: Outcome) -> bool:
+def _recover_on_a_full_disk(rig: Rig, site: Corner) -> list[Ended]:
+    """What has to hold then is what holds whenever a recover could not do its work: it can be done later."""
+    return [rig.run(site, ["recover"])]
+
+
+def _queue_ends(rig: Rig, site: Corner, vm_id: int, scenario: Scenario, facts: Facts, outcome: Outcome) -> None:
+    """Whoever works next ends every request, and what is noted about it is true."""
+    try:
+        site.call("one.vm.unlock", vm_id)
+    except Refused:
+        pass
+    arguments: list[object] = ["run"] if scenario.command == "hook" else ["work"]
+    for _ in range(3):
+        last = rig.run(site, arguments, clock_s=_LATER_S)
+        facts.recovers.append(rig.run(site, ["recover"]))
+        if not requests.open_ones(site):
+            break
+    now = seen.look(site, vm_id)
+    outcome.wrong += invariants.traceback_of(last)
+    outcome.wrong += invariants.queue_story(facts, now, requests.open_ones(site), requests.outcomes(site))
+    if requests.asked(site, vm_id) and now.vm != machines.DONE:
+        outcome.wrong.append(f"BACKUP still has ACTION=NOW: {last}")
+
+
+def _removal_ends(rig: Rig, site: Corner, vm_id: int, facts: Facts, meddler: Meddler, outcome: Outcome) -> bool:
     """Never half a restore point; and the next run of the timer ends what is left. The VM is used up."""
     _recover(rig, site, vm_id, facts)
     facts.finally_ = seen.look(site, vm_id)
@@ -123,8 +158,8 @@ def _removal_ends(rig: Rig, site: Site, vm_id: int, facts: Facts, meddler: Meddl
     return False
 
 
-def _strike(rig: Rig, case: Case, scenario: Scenario, site: Site, vm_id: int, meddler: Meddler,
-            outcome: Outcome) -> Optional[Ended]:
+def _strike(rig: Rig, case: Case, scenario: Scenario, site: Corner, vm_id: int, meddler: Meddler,
+            outcome: Outcome) -> Ended:
     arguments = scenario.arguments(site, vm_id)
     if case.step.startswith("file:"):
         ended = rig.run(site, arguments, None, {"step": case.step, "fault": case.fault})
@@ -145,12 +180,12 @@ def _too_late(case: Case) -> bool:
     return case.fault.startswith("new-apps-deleted") and case.step.startswith("one.marketapp.delete")
 
 
-def _log(site: Site) -> str:
+def _log(site: Corner) -> str:
     path = scenarios.log_file(site)
     return path.read_text(encoding="utf-8") if path.exists() else ""
 
 
-def _recover(rig: Rig, site: Site, vm_id: int, facts: Facts) -> None:
+def _recover(rig: Rig, site: Corner, vm_id: int, facts: Facts) -> None:
     """At most twice; in between what the admin is told to do is done."""
     _obey(site, vm_id, invariants.command(facts.struck) if facts.struck.code == 4 else "")
     for _ in range(2):
@@ -161,7 +196,7 @@ def _recover(rig: Rig, site: Site, vm_id: int, facts: Facts) -> None:
         _obey(site, vm_id, invariants.command(ended))
 
 
-def _obey(site: Site, vm_id: int, command: str) -> None:
+def _obey(site: Corner, vm_id: int, command: str) -> None:
     """Do what a message tells the admin to do, as far as it is not recover itself."""
     for part in command.split(" && "):
         told = re.fullmatch(r"onevm (unlock|resume) (\d+)", part.strip())
@@ -174,7 +209,7 @@ def _obey(site: Site, vm_id: int, command: str) -> None:
             wait("the VM to run", lambda: site.vm_state(vm_id) == machines.RUNNING)
 
 
-def _settled(site: Site, vm_id: int, facts: Facts) -> seen.Seen:
+def _settled(site: Corner, vm_id: int, facts: Facts) -> seen.Seen:
     """The front-end may take a moment to be rid of what was deleted."""
     last: list[seen.Seen] = []
 
@@ -187,7 +222,7 @@ def _settled(site: Site, vm_id: int, facts: Facts) -> seen.Seen:
     return last[0]
 
 
-def _next_backup(rig: Rig, site: Site, vm_id: int, facts: Facts, outcome: Outcome) -> bool:
+def _next_backup(rig: Rig, site: Corner, vm_id: int, facts: Facts, outcome: Outcome) -> bool:
     """The invariant that a next backup succeeds; it also leaves the VM as the next case wants it."""
     try:
         site.call("one.vm.unlock", vm_id)

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from tests.faults import call_steps
 
@@ -16,8 +16,8 @@ _POOL_READING = (8192,)
 
 ON_EVERY_CALL = ("refuse-256", "fault-501", "hang", "late", "cut-before", "cut-after", "kill-before", "kill-after",
                  "front-end-dies-before")  # fmt: skip
-ON_EVERY_CHANGE = ("hang-after", "front-end-dies-after", "front-end-stays-away", "disk-full", "clock-forward",
-                   "clock-back", "terminate-signal")  # fmt: skip
+ON_EVERY_CHANGE = ("hang-after", "front-end-dies-after", "front-end-stays-away", "disk-full", "disk-full-in-recover",
+                   "clock-forward", "clock-back", "terminate-signal")  # fmt: skip
 #: What others do right before a step, in a backup.
 MEDDLING = ("vm-terminated", "vm-resumed", "vm-powered-off", "vm-locked", "vm-renamed", "vm-undeployed",
             "backup-section-changed", "backup-section-removed", "images-deleted", "new-apps-deleted",
@@ -30,9 +30,16 @@ MACHINES = {"one.vm.action:poweroff": "poweroff", "one.vm.action:suspend": "susp
             "one.vm.disksaveas": "saveas", "one.marketapp.allocate": "import", "one.image.allocate": "download",
             "one.vm.action:release": "prolog"}  # fmt: skip
 OF_MACHINES = ("machine-fails", "machine-keeps-failing", "machine-too-slow")
+#: What keeps a marketplace's storage from taking or giving files.
+OF_STORAGE = ("store-gone", "store-breaks-off", "driver-dies")
+_STORING = ("one.marketapp.allocate", "one.marketapp.delete", "one.image.allocate")
 #: Enough for a variant of a scenario whose other steps are the same.
 FEW = ("refuse-2048", "hang-after", "cut-after", "kill-before", "kill-after", "machine-fails", "machine-keeps-failing",
        "machine-too-slow", "vm-resumed", "vm-terminated")  # fmt: skip
+#: What is different for another kind of marketplace.
+OF_OTHER_MARKETS = ("refuse-8192", "hang-after", "cut-before", "cut-after", "kill-before", "kill-after",
+                    "front-end-dies-after", "machine-fails", "new-apps-deleted", "old-apps-deleted", "clock-forward",
+                    "terminate-signal", "disk-full", *OF_STORAGE)  # fmt: skip
 OF_FILES = {"open": ("kill", "no-space", "no-space-from-here", "no-more-bytes"), "sync": ("kill",),
             "rename": ("kill", "no-space"), "remove": ("kill",),
             "mkdir": ("kill", "no-space", "no-space-from-here")}  # fmt: skip
@@ -43,12 +50,21 @@ def of_step(scenario: str, step: str) -> Iterator[str]:
     if step.startswith("file:progress") and int(step.rsplit(".", 1)[1]) > 2:
         return  # a display, written for every line of the log: all the same
     if step.startswith("file:"):
+        if scenario.endswith(("-s3", "-onebackup")):
+            return  # as in the http one
         yield from OF_FILES[step.rsplit(".", 1)[0].rsplit(":", 1)[1]]
         return
-    chosen = list(_of_call(scenario, step))
-    if scenario in ("backup-suspend", "backup-live"):
-        chosen = [fault for fault in chosen if fault in FEW]
-    yield from chosen
+    yield from filter(_wanted(scenario, step), _of_call(scenario, step))
+
+
+def _wanted(scenario: str, step: str) -> Callable[[str], bool]:
+    """Which faults are tried at a step in a scenario that is like another one for the most part."""
+    call = step.split("@")[-1].rsplit(".", 1)[0]
+    if scenario.endswith(("-s3", "-onebackup")):
+        return OF_OTHER_MARKETS.__contains__ if step.startswith(_STORING) else lambda fault: False
+    if scenario in ("backup-suspend", "backup-live") and not call.startswith(("one.vm.action", "one.vm.disksaveas")):
+        return FEW.__contains__
+    return lambda fault: True
 
 
 def _of_call(scenario: str, step: str) -> Iterator[str]:
@@ -63,6 +79,8 @@ def _of_call(scenario: str, step: str) -> Iterator[str]:
     yield from _meddling(scenario)
     if call in MACHINES:
         yield from OF_MACHINES
+    if call in _STORING:
+        yield from OF_STORAGE
 
 
 def _codes(call: str) -> Iterable[int]:
@@ -74,9 +92,5 @@ def _codes(call: str) -> Iterable[int]:
 def _meddling(scenario: str) -> Iterable[str]:
     if scenario == "removal":
         return ("old-apps-deleted", "old-apps-locked", "marketplace-disabled")
-    return IN_RESTORES if scenario == "restore" else (*MEDDLING, *MEDDLING_AFTER)
+    return IN_RESTORES if scenario.startswith("restore") else (*MEDDLING, *MEDDLING_AFTER)
 
-
-def only_one_outcome(fault: str) -> bool:
-    """Whether a run must go on as if nothing had happened."""
-    return fault in ("late", "clock-forward", "clock-back", "vm-renamed", "backup-section-changed")

@@ -16,13 +16,12 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 import traceback
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional
 
-from tests.faults import file_steps, orphans
+from tests.faults import clock_step, file_steps, orphans
 
 #: How soon a run looks again: the front-end of the matrix is a hundred times as fast as a real one.
 _FIRST_PAUSE_S = 0.01
@@ -42,8 +41,10 @@ class Ended:
 class ForkServer:
     """One run at a time."""
 
-    def __init__(self) -> None:
-        own = {**os.environ, "PYTHONPATH": str(PROJECT)}
+    def __init__(self, environment: dict[str, str]) -> None:
+        """`environment`: what is added to the own one, for the server and the runs."""
+        self._environment = environment
+        own = {**os.environ, "PYTHONPATH": str(PROJECT), **environment}
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.faults.fork_server"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             text=True, env=own, cwd=PROJECT,
@@ -52,12 +53,11 @@ class ForkServer:
         self._started = threading.Event()
 
     def run(self, arguments: list[str], environment: dict[str, str], state: Path, strike: dict[str, Any],
-            clock: Path, timeout_s: float) -> Ended:
-        """Run `onebackup arguments`. `state`: the directory whose file operations count as steps; `strike`:
-        see file_steps; `clock`: a file with the seconds that its clock is wrong by. Raises TimeoutError when it does
-        not end (it is killed then)."""
-        request = {"arguments": arguments, "environment": environment, "state": str(state), "strike": strike,
-                   "clock": str(clock)}  # fmt: skip
+            timeout_s: float) -> Ended:
+        """Run `onebackup arguments`, or a hook: `hook NAME ARGUMENTS`. `state`: the directory whose file operations
+        count as steps; `strike`: see file_steps. Raises TimeoutError when it does not end (it is killed then)."""
+        request = {"arguments": arguments, "environment": {**environment, **self._environment}, "state": str(state),
+                   "strike": strike}  # fmt: skip
         assert self._process.stdin is not None and self._process.stdout is not None
         self._process.stdin.write(json.dumps(request) + "\n")
         self._process.stdin.flush()
@@ -139,12 +139,11 @@ def _become(request: dict[str, Any], out: int, err: int, steps: int) -> None:
     code = 1
     try:
         from onebackup_driver import waiting
-        from onebackup_driver.cli import main
 
         waiting._FIRST_PAUSE_S = _FIRST_PAUSE_S
-        _take_time_from(Path(request["clock"]))
+        clock_step.see_it_without_a_compiler()
         file_steps.watch(Path(request["state"]), steps, request["strike"])
-        main.main(request["arguments"])
+        _main(request["arguments"])
     except SystemExit as ended:
         code = ended.code if isinstance(ended.code, int) else 1
     except BaseException:
@@ -155,11 +154,15 @@ def _become(request: dict[str, Any], out: int, err: int, steps: int) -> None:
         os._exit(code)
 
 
-def _take_time_from(file: Path) -> None:
-    """A clock step as Python sees one: time.time goes wrong, the monotonic clock does not. (libfaketime cannot be used:
-    it makes Python's time.sleep fail with EINVAL.)"""
-    right = time.time
-    time.time = lambda: right() + int(file.read_text())
+def _main(arguments: list[str]) -> None:
+    if arguments[0] == "hook":
+        from onebackup_driver.hooks import main as hooks
+
+        sys.argv = arguments[1:]
+        hooks.run(arguments[1])
+    from onebackup_driver.cli import main
+
+    main.main(arguments)
 
 
 def _read_all(descriptors: list[int]) -> list[str]:

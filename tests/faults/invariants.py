@@ -28,6 +28,7 @@ class Facts:
     log: str
     power_left_by_others: Optional[tuple[int, int]] = None
     nothing_left_by_others: bool = False
+    on_full_disk: list[Ended] = field(default_factory=list)
     recovers: list[Ended] = field(default_factory=list)
     finally_: Optional[Seen] = None
 
@@ -43,8 +44,7 @@ class Facts:
 
 def at_once(facts: Facts) -> list[str]:
     """Right after the run, before anybody recovers."""
-    wrong = [f"said a traceback: {text[-700:]}" for text in (facts.struck.out + facts.struck.err,)
-             if any(sign in text for sign in _TRACEBACK)]  # fmt: skip
+    wrong = traceback_of(facts.struck)
     wrong += _older_points(facts, facts.at_once)
     if facts.killed:
         return wrong
@@ -57,10 +57,7 @@ def after_recover(facts: Facts) -> list[str]:
     """Once recover has run (at most twice)."""
     now = facts.finally_
     assert now is not None
-    wrong = _older_points(facts, now)
-    for ended in facts.recovers:
-        if any(sign in ended.out + ended.err for sign in _TRACEBACK):
-            wrong.append(f"recover said a traceback: {(ended.out + ended.err)[-700:]}")
+    wrong = _older_points(facts, now) + traceback_of(*facts.on_full_disk, *facts.recovers)
     if facts.recovers and facts.recovers[-1].code != 0:
         wrong.append(f"recover does not come to an end: {facts.recovers[-1]}")
     if now.vm != facts.wanted_power:
@@ -74,13 +71,27 @@ def after_recover(facts: Facts) -> list[str]:
     return wrong
 
 
+def traceback_of(*runs: Ended) -> list[str]:
+    """No run ends in one, whatever happens."""
+    return [f"said a traceback: {(ended.out + ended.err)[-700:]}" for ended in runs
+            if any(sign in ended.out + ended.err for sign in _TRACEBACK)]  # fmt: skip
+
+
+def queue_story(facts: Facts, now: Seen, left: list[str], outcomes: list[str]) -> list[str]:
+    """The request was ended once, and what is noted about it is so."""
+    wrong = [f"requests are left in the queue: {left}"] if left else []
+    if len(outcomes) != 1:
+        wrong.append(f"the request ended {len(outcomes)} times: {outcomes}")
+    made = [outcome for outcome in outcomes if outcome.startswith("done") or "was made since" in outcome]
+    if made and not _new_good(facts, now) and not facts.nothing_left_by_others:
+        wrong.append(f"{made[0]!r}, and there is no new restore point: {now.points}")
+    return wrong
+
+
 def removing(facts: Facts) -> list[str]:
     """Restore points of a terminated VM are deleted: whole, or whole still there; and the exit code says which."""
-    now, wrong = facts.finally_, []
+    now, wrong = facts.finally_, traceback_of(facts.struck, *facts.on_full_disk, *facts.recovers)
     assert now is not None
-    for ended in (facts.struck, *facts.recovers):
-        if any(sign in ended.out + ended.err for sign in _TRACEBACK):
-            wrong.append(f"said a traceback: {(ended.out + ended.err)[-700:]}")
     locked = facts.fault == "old-apps-locked"
     if not _lost(facts):
         wrong += [f"half a restore point is left: {point}" for point in now.points.values() if point.fault]

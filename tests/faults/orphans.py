@@ -70,6 +70,9 @@ def main() -> None:
             os.kill(pid, signal.SIGKILL)
         except ProcessLookupError:
             pass
+    for line in Path("/proc/mounts").read_text().splitlines():
+        if line.split()[1].startswith(sys.argv[1]):
+            subprocess.run(["umount", "-l", line.split()[1]], check=False)
     shutil.rmtree(sys.argv[1], ignore_errors=True)
 
 

@@ -4,11 +4,12 @@ a VM per scenario that is used from case to case while it is in good order."""
 
 from __future__ import annotations
 
+import os
 import resource
 import shutil
 import tempfile
-import time
 from contextlib import ExitStack
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Optional
 
@@ -16,12 +17,16 @@ from sandbox import process, servers
 from tests.conftest import HttpMarket
 from tests.e2e import machines
 from tests.e2e.proxy import Proxy
-from tests.e2e.site import Site
-from tests.faults import orphans, quick_driver
+from tests.faults import clock_step, orphans, quick_driver
+from tests.faults.corner import Corner, OwnCorner, S3Corner, S3Store
 from tests.faults.fork_server import Ended, ForkServer
+from tests.faults.gate import Gate
+from tests.faults.settling import settle
 from tests.faults.striking import Striker
 
 SPEED = 100.0
+#: `ENDPOINT KEY SECRET` of an S3 server that all workers share; without it each rig starts one when it needs it.
+S3_VARIABLE = "FAULTS_S3_STORE"
 _ROOM_BYTES = 2 * 2**30
 RUN_TIMEOUT_S = 90.0
 DISKS = (machines.Disk(1, random=True), machines.Disk(2, "qcow2", persistent=True, random=True))
@@ -45,16 +50,17 @@ class Rig:
         self._stack.callback(self._watch.close)
         public_dir = self.folder / "public"
         public_dir.mkdir()
-        web = self._stack.enter_context(servers.http_server(public_dir))
-        self.server = HttpMarket(public_dir, web.url.rstrip("/"))
+        self._web = self._stack.enter_context(servers.http_server(public_dir))
+        self._public_dir = public_dir
         quick_driver.install(self.folder / "one" / "remotes")
         self.front_end = self._stack.enter_context(process.start(self.folder / "one", version, speed=SPEED))
         self._watch.over(self.front_end.pid)
         self.proxy = self._stack.enter_context(Proxy(self.front_end.endpoint))
-        self._clock_file = self.folder / "clock"
-        self._forks = ForkServer()
+        self._clock = clock_step.Clock(self.folder)
+        self._forks = ForkServer(self._clock.environment)
         self._stack.callback(self._forks.close)
-        self._sites: dict[str, tuple[Site, int]] = {}
+        self._corners: dict[str, tuple[Corner, int]] = {}
+        self._running: Optional[Corner] = None
         self._kvm = False
 
     def __enter__(self) -> Rig:
@@ -64,20 +70,24 @@ class Rig:
         self.close()
 
     def close(self) -> None:
+        for corner, _ in self._corners.values():
+            corner.end()
+        self._corners.clear()
         self._stack.close()
 
     # -- onebackup
 
-    def run(self, site: Site, arguments: list[object], striker: Optional[Striker] = None,
-            strike: Optional[dict[str, Any]] = None) -> Ended:
-        """One run of onebackup to its end, with a fault at a call (`striker`) or at a file operation (`strike`)."""
+    def run(self, site: Corner, arguments: list[object], striker: Optional[Striker] = None,
+            strike: Optional[dict[str, Any]] = None, clock_s: int = 0) -> Ended:
+        """One run of onebackup to its end, with a fault at a call (`striker`) or at a file operation (`strike`); its
+        clock is wrong by `clock_s`."""
         self.proxy.watchers[:] = [striker] if striker is not None else []
-        self.step_clock(0)
+        self.step_clock(clock_s)
+        self._running = site
         environment = {**site.environment, "ONE_XMLRPC": self.proxy.endpoint}
-        state = site.location / "var" / "onebackup"
         try:
             return self._forks.run(
-                [str(item) for item in arguments], environment, state, strike or {}, self._clock_file, RUN_TIMEOUT_S)
+                [str(item) for item in arguments], environment, site.state, strike or {}, RUN_TIMEOUT_S)
         finally:
             if striker is not None:
                 striker.release()
@@ -86,17 +96,24 @@ class Rig:
     def signal(self, number: int) -> None:
         self._forks.signal(number)
 
-    def forget_space(self) -> None:
-        """From now on the run cannot write one byte into a file."""
+    def fill_disk(self) -> None:
+        """From now on there is no room for anything the run writes."""
+        assert self._running is not None
+        if self._running.small_disk:
+            self._running.fill_disk()
+            return
         pid = self._forks.pid
         assert pid is not None
         resource.prlimit(pid, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
 
+    def gate(self) -> Gate:
+        """What stands before the storage of the run that is under way."""
+        assert self._running is not None
+        return self._running.gate
+
     def step_clock(self, seconds: int) -> None:
         """From now on the run's clock goes wrong by so many seconds."""
-        new = self._clock_file.with_suffix(".new")
-        new.write_text(str(seconds))
-        new.replace(self._clock_file)
+        self._clock.step(seconds)
 
     # -- the front-end
 
@@ -106,6 +123,8 @@ class Rig:
         if self.front_end.process.poll() is not None:
             self.revive_front_end()
         self.front_end.control("clear")
+        for corner, _ in self._corners.values():
+            corner.heal()
 
     def kill_front_end(self) -> None:
         self._watch.no_more(self.front_end.pid)
@@ -115,42 +134,58 @@ class Rig:
         self.front_end.restart()
         self._watch.over(self.front_end.pid)
 
-    def fixture(self, scenario: str) -> tuple[Site, int]:
-        """The site and the VM of a scenario: RUNNING, with one good restore point."""
-        if scenario not in self._sites:
-            self._sites[scenario] = self._make(scenario)
-        return self._sites[scenario]
+    def fixture(self, name: str) -> tuple[Corner, int]:
+        """The corner and the VM of scenarios: RUNNING, with one good restore point. What comes before a `@` in the
+        name is the kind of marketplace."""
+        if name not in self._corners:
+            self._corners[name] = self._make(name)
+        return self._corners[name]
 
-    def discard(self, scenario: str) -> None:
-        """The scenario's VM and all around it are not fit for another case."""
+    def discard(self, name: str) -> None:
+        """The fixture's VM and all around it are not fit for another case."""
         self.heal()
-        if scenario not in self._sites:
+        if name not in self._corners:
             return  # it could not even be made
-        site, vm_id = self._sites.pop(scenario)
+        site, vm_id = self._corners.pop(name)
         for method, *arguments in (("one.vm.unlock", vm_id), ("one.vm.action", "terminate-hard", vm_id)):
             _try(site, str(method), *arguments)
         for app in site.pool("marketapp"):
             if app.findtext("MARKETPLACE_ID") == str(site.market):
                 _try(site, "one.marketapp.delete", int(app.findtext("ID", "")))
+        if name.startswith("onebackup@"):
+            settle(lambda: not site.apps())  # its driver needs what is ended now
+        site.end()
 
-    def _make(self, scenario: str) -> tuple[Site, int]:
-        folder = Path(tempfile.mkdtemp(dir=self.folder))
-        public_dir = Path(tempfile.mkdtemp(dir=self.server.public_dir))
-        public_dir.chmod(0o755)
-        site = Site(self.front_end, folder, HttpMarket(public_dir, f"{self.server.url}/{public_dir.name}"))
-        self.configure(site)
-        if scenario in ("backup-live", "backup-suspend"):
-            if not self._kvm:
-                machines.kvm_host(site)
-                self._kvm = True
-            vm_id = machines.machine(site, KVM_DISKS, more=ON_KVM)
-        else:
-            vm_id = machines.machine(site, DISKS)
-        first = self.run(site, ["backup", vm_id])
+    def _make(self, name: str) -> tuple[Corner, int]:
+        corner = self._make_corner(name.split("@")[0])
+        self.configure(corner)
+        live = name.endswith(("@live", "@suspend"))
+        if live and not self._kvm:
+            machines.kvm_host(corner)
+            self._kvm = True
+        vm_id = machines.machine(corner, KVM_DISKS if live else DISKS, more=ON_KVM if live else "")
+        first = self.run(corner, ["backup", vm_id])
         assert first.code == 0, first
-        return site, vm_id
+        return corner, vm_id
 
-    def configure(self, site: Site, **timeouts: float) -> None:
+    def _make_corner(self, kind: str) -> Corner:
+        folder = Path(tempfile.mkdtemp(dir=self.folder))
+        public_dir = Path(tempfile.mkdtemp(dir=self._public_dir))
+        public_dir.chmod(0o755)
+        gate = Gate(self._s3.port if kind == "s3" else self._web.port)
+        server = HttpMarket(public_dir, f"{gate.url}/{public_dir.name}")
+        if kind == "s3":
+            return S3Corner(self.front_end, folder, server, gate, self._s3)
+        return {"http": Corner, "onebackup": OwnCorner}[kind](self.front_end, folder, server, gate)
+
+    @cached_property
+    def _s3(self) -> S3Store:
+        if S3_VARIABLE in os.environ:
+            return S3Store(os.environ[S3_VARIABLE])
+        store = self._stack.enter_context(servers.s3_server())
+        return S3Store(f"{store.endpoint} {store.access_key} {store.secret_key}")
+
+    def configure(self, site: Corner, **timeouts: float) -> None:
         site.configure(timeouts={**TIMEOUTS, **timeouts}, terminated_vms="delete")
 
 
@@ -161,18 +196,8 @@ def _quick_place() -> str:
     return str(memory) if memory.is_dir() and shutil.disk_usage(memory).free > _ROOM_BYTES else "/var/tmp"
 
 
-def _try(site: Site, method: str, *arguments: Any) -> None:
+def _try(site: Corner, method: str, *arguments: Any) -> None:
     try:
         site.call(method, *arguments)
     except process.Refused:
         pass  # what does not go away stays behind in a front-end that only we use
-
-
-def settle(condition: Any, timeout_s: float = 5.0) -> bool:
-    """Whether the condition comes to hold."""
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True

@@ -7,13 +7,13 @@ Nothing here asks onebackup: a restore point is judged by its apps' attributes a
 from __future__ import annotations
 
 import hashlib
+import http.client
 from dataclasses import dataclass
 from typing import Any
 
 from lxml import etree
 
-from sandbox.process import Refused
-from tests.e2e.site import Site
+from tests.faults.corner import Corner
 
 READY = "1"
 
@@ -43,7 +43,7 @@ class Seen:
         return {run: point for run, point in self.points.items() if not point.fault}
 
 
-def look(site: Site, vm_id: int) -> Seen:
+def look(site: Corner, vm_id: int) -> Seen:
     things = site.everything()
     things["journals"] = {path for path in things["journals"] if not path.name.startswith(".")}
     machine = site.info("vm", vm_id)
@@ -60,7 +60,7 @@ def look(site: Site, vm_id: int) -> Seen:
     )
 
 
-def points(site: Site) -> dict[str, Point]:
+def points(site: Corner) -> dict[str, Point]:
     """Every run that has an app in this site's marketplace."""
     runs: dict[str, list[etree._Element]] = {}
     for app in site.pool("marketapp"):
@@ -69,7 +69,7 @@ def points(site: Site) -> dict[str, Point]:
     return {run: _point(site, run, apps) for run, apps in runs.items()}
 
 
-def _point(site: Site, run: str, apps: list[etree._Element]) -> Point:
+def _point(site: Corner, run: str, apps: list[etree._Element]) -> Point:
     by_id = {int(app.findtext("ID", "")): app for app in apps}
     manifests = [app for app in apps if app.findtext("TEMPLATE/ONEBACKUP/ROLE") == "vm"]
     if len(manifests) != 1:
@@ -82,21 +82,21 @@ def _point(site: Site, run: str, apps: list[etree._Element]) -> Point:
     return Point(run, order, "; ".join(filter(None, faults)))
 
 
-def _app_fault(site: Site, app: etree._Element) -> str:
+def _app_fault(site: Corner, app: etree._Element) -> str:
     number = app.findtext("ID", "")
     if app.findtext("STATE") != READY:
         return f"app {number} has STATE {app.findtext('STATE')}"
     if app.findtext("TYPE") != "1":
         return ""
     try:
-        content = site.stored_file(int(number)).read_bytes()
-    except (OSError, AssertionError, Refused) as error:
+        content = site.stored(app)
+    except (OSError, http.client.HTTPException) as error:
         return f"app {number}: {error}"
     same = hashlib.md5(content).hexdigest() == app.findtext("MD5")
     return "" if same else f"app {number}: what is stored has another MD5"
 
 
-def _with_run_ids(site: Site, kind: str) -> set[int]:
+def _with_run_ids(site: Corner, kind: str) -> set[int]:
     """Objects under a name that a run of onebackup gives (docs/attributes.md)."""
     return {int(item.findtext("ID", "")) for item in site.pool(kind)
             if " - BACKUP - " in item.findtext("NAME", "") or " - RESTORED " in item.findtext("NAME", "")}  # fmt: skip

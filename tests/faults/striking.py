@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable
 
 from sandbox.core import rpc_server
@@ -14,6 +16,7 @@ from tests.e2e.proxy import Answer, Cut
 from tests.faults import fault_kinds
 from tests.faults.call_steps import Trace
 from tests.faults.meddling import Meddler
+from tests.faults.settling import settle
 
 if TYPE_CHECKING:
     from tests.faults.rig import Rig
@@ -57,7 +60,7 @@ class Striker:
 
     def _strike(self, call: str, when: str) -> None:
         fault = self.fault.replace("-for-good", "")
-        at_end = fault.endswith("-after")
+        at_end = fault.endswith("-after") or fault == "driver-dies"
         if at_end != (when == "after"):
             return
         self.hit = True
@@ -68,7 +71,9 @@ class Striker:
         simple: dict[str, Callable[[], None]] = {
             "fault": self._answer_fault, "hang": self._hang, "late": lambda: time.sleep(LATE_S), "cut": self._cut,
             "kill": self._kill, "front-end-dies": self._restart, "front-end-stays-away": self._stay_away,
-            "disk-full": self.rig.forget_space, "clock-forward": lambda: self.rig.step_clock(_DAY_S),
+            "disk-full": self.rig.fill_disk, "disk-full-in-recover": self.rig.fill_disk,
+            "store-gone": lambda: self.rig.gate().shut(), "store-breaks-off": lambda: self.rig.gate().break_off(),
+            "driver-dies": self._kill_driver, "clock-forward": lambda: self.rig.step_clock(_DAY_S),
             "clock-back": lambda: self.rig.step_clock(-_DAY_S),
             "terminate-signal": lambda: self.rig.signal(signal.SIGTERM),
         }  # fmt: skip
@@ -104,9 +109,33 @@ class Striker:
         self.rig.kill_front_end()
         raise Cut
 
+    def _kill_driver(self) -> None:
+        """A marketplace driver is killed; one that has ended already was too quick for this."""
+        self.hit = settle(lambda: any(map(_kill_if_driver, _children(self.rig.front_end.pid))), 2.0)
+
     def _fail_machine(self, fault: str) -> None:
         what = fault_kinds.MACHINES[self._method]
         if fault == "machine-too-slow":
             self.rig.front_end.control("slow", what=what, seconds=6)
             return
         self.rig.front_end.control("next", what=what, result="fail", times=1 if fault == "machine-fails" else 1000)
+
+
+def _children(parent: int) -> list[int]:
+    text = Path(f"/proc/{parent}/task")
+    found: list[int] = []
+    for task in text.iterdir():
+        found += map(int, (task / "children").read_text().split())
+    return found
+
+
+def _kill_if_driver(pid: int) -> bool:
+    """Market drivers have the request, as Base64, in their arguments."""
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        if not any(len(word) > 400 for word in words):
+            return False
+        os.killpg(pid, signal.SIGKILL)
+        return True
+    except (OSError, ValueError):
+        return False
