@@ -71,6 +71,14 @@ def of_marketplace(marketplace: Marketplace, credentials_file: str = "") -> Sett
 _KEYS = ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY")
 
 
+def shown(marketplace: Marketplace, credentials_file: str, where: paths.Paths) -> Settings:
+    """As `of_marketplace`, of a template as the API shows it: keys in it are encrypted then, so they are taken from
+    what the driver was told, when it was. Raises UsageError."""
+    settings = of_marketplace(marketplace, credentials_file)
+    told = of_number(where, marketplace.marketplace_id) if settings.keys else None
+    return settings if told is None or told.place != settings.place else replace(settings, keys=told.keys)
+
+
 def locate(settings: Settings, cache: Path) -> location.Location:
     """Where the repository is. Raises UsageError."""
     options = dict(settings.options)
@@ -83,10 +91,14 @@ def locate(settings: Settings, cache: Path) -> location.Location:
 
 def open(settings: Settings, where: paths.Paths) -> Repository:
     """Open it. Raises UsageError, NotARepository, WrongKey, Damaged, StoreFailed."""
-    from onebackup_driver.repository import keys, repository
+    from onebackup_driver.repository import keys, problems, repository
 
     key = keys.load(Path(settings.key_file)) if settings.key_file else None
-    opened = repository.open(locate(settings, where.state / "cache").open_store(), key)
+    place = locate(settings, where.state / "cache")
+    try:
+        opened = repository.open(place.open_store(), key)
+    except problems.StoreFailed as error:
+        raise problems.StoreFailed(f"the repository {place} cannot be opened: {error}") from error
     if settings.compression_level:
         parameters = replace(opened.parameters, compression_level=settings.compression_level)
         opened = repository.Repository(opened.store, replace(opened.header, parameters=parameters), opened.vault)

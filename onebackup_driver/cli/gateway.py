@@ -11,7 +11,7 @@ import sys
 from dataclasses import replace
 
 from onebackup_driver import configuration, errors, paths
-from onebackup_driver.site_rules import Gateway
+from onebackup_driver.site_rules import Configuration
 
 
 def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -34,16 +34,17 @@ def _run(arguments: argparse.Namespace) -> int:
     logging.basicConfig(stream=sys.stderr, level=level, format="%(levelname)s: %(message)s")
     logging.captureWarnings(True)
     try:
-        asyncio.run(_until_told(rules, where))
+        asyncio.run(_until_told(replace(site, gateway=rules), where))
     except OSError as error:
         raise errors.Failed(f"the gateway cannot listen on {rules.address} port {rules.port}: {error}") from error
     return errors.EXIT_DONE
 
 
-async def _until_told(rules: Gateway, where: paths.Paths) -> None:
-    from onebackup_driver.gateway import server
+async def _until_told(site: Configuration, where: paths.Paths) -> None:
+    from onebackup_driver.gateway import learning, points, server
 
-    serving = asyncio.ensure_future(server.run(rules, where, lambda url: print(f"ready {url}", flush=True)))
+    known = points.Points(where, learning.Learner(where, site))
+    serving = asyncio.ensure_future(server.run(site.gateway, known, lambda url: print(f"ready {url}", flush=True)))
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, serving.cancel)
     try:

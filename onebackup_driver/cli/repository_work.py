@@ -7,7 +7,7 @@ import argparse
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 from onebackup_driver import app, configuration, errors, frontend, paths, repositories, served
 from onebackup_driver.cli import progress_line
@@ -161,19 +161,11 @@ def _overlaid(found: repositories.Settings, arguments: argparse.Namespace) -> re
 def _of_marketplace(
     number: int, site: Configuration, where: paths.Paths
 ) -> repositories.Settings:
-    """From its template; what oned shows only encrypted is taken from what the driver was told."""
     front_end = frontend.connect(where, site.timeouts.call_s, site.timeouts.patience_s)
     marketplace = app.parse_marketplace(front_end.element("one.market.info", number))
     if marketplace.driver != repositories.DRIVER:
         raise errors.Refused(f"marketplace {number} ({marketplace.name}) is one of the driver {marketplace.driver}")
-    told = _told(number, marketplace.attributes.get("REPOSITORY", "").strip(), where)
-    found = repositories.of_marketplace(marketplace, site.s3_credentials_file)
-    return replace(found, keys=told.keys) if told is not None and found.keys else found
-
-
-def _told(number: int, place: str, where: paths.Paths) -> Optional[repositories.Settings]:
-    known = repositories.all_known(where).values()
-    return next((item for item in known if (item.marketplace_id, item.place) == (number, place)), None)
+    return repositories.shown(marketplace, site.s3_credentials_file, where)
 
 
 def _where() -> tuple[Configuration, paths.Paths]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from lxml import etree
 
-from onebackup_driver import app, errors, policy, repositories, s3_marketplace, served, stored_object, units, xml_values
+from onebackup_driver import app, errors, policy, repositories, s3_marketplace, stored_object, units, xml_values
 from onebackup_driver.app import Marketplace
 from onebackup_driver.context import Context
 from onebackup_driver.doctor import finding
@@ -72,18 +72,16 @@ def _unreachable(context: Context, marketplace: Marketplace) -> str:
 
 
 def _ours(context: Context, marketplace: Marketplace) -> str:
-    """The template, the repository (as the driver was told of it: oned shows keys only encrypted) and the gateway."""
+    """The template and the repository; the gateway has a finding of its own."""
     try:
-        settings = repositories.of_marketplace(marketplace, context.configuration.s3_credentials_file)
-        told = repositories.of_number(context.where, marketplace.marketplace_id)
-        repositories.open(told if settings.keys and told is not None else settings, context.where)
-        gateway = served.base_url(context.configuration.gateway)
+        settings = repositories.shown(marketplace, context.configuration.s3_credentials_file, context.where)
+        repositories.open(settings, context.where)
     except errors.Error as error:
         return str(error)
-    return _http(f"{gateway}/", "the gateway (systemctl status onebackup-gateway)")
+    return ""
 
 
-def _http(url: str, what: str = "BASE_URL") -> str:
+def _http(url: str) -> str:
     """A server that lists no directory answers 403 or 404 for BASE_URL: that is an answer too."""
     import requests
 
@@ -91,8 +89,8 @@ def _http(url: str, what: str = "BASE_URL") -> str:
         answer = requests.get(url, timeout=_TIMEOUT_S, stream=True)
         answer.close()
     except requests.exceptions.RequestException as error:
-        return f"{what} {url} does not answer ({type(error).__name__})"
-    return f"{what} {url} answers {answer.status_code} {answer.reason}" if answer.status_code >= 500 else ""
+        return f"BASE_URL {url} does not answer ({type(error).__name__})"
+    return f"BASE_URL {url} answers {answer.status_code} {answer.reason}" if answer.status_code >= 500 else ""
 
 
 def _s3(context: Context, marketplace: Marketplace) -> str:

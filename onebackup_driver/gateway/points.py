@@ -3,13 +3,17 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import OrderedDict
-from typing import NamedTuple
+from typing import NamedTuple, Optional
 
 from onebackup_driver import errors, paths, repositories
 from onebackup_driver.gateway.content import Content, Disk, Readers
+from onebackup_driver.gateway.learning import Learner
+from onebackup_driver.repositories import Settings
 
+_log = logging.getLogger(__name__)
 #: The layout of a fragmented disk takes some MiB.
 _CONTENTS = 8
 _REPOSITORIES = 8
@@ -20,15 +24,15 @@ class Unknown(errors.Refused):
 
 
 class _Opened(NamedTuple):
-    settings: repositories.Settings
+    settings: Settings
     readers: Readers
 
 
 class Points:
     """Finds the file of a restore point."""
 
-    def __init__(self, where: paths.Paths):
-        self._where = where
+    def __init__(self, where: paths.Paths, learner: Learner):
+        self._where, self._learner = where, learner
         self._lock = threading.Lock()
         self._opened: OrderedDict[str, _Opened] = OrderedDict()
         self._contents: OrderedDict[tuple[str, str, str], Content] = OrderedDict()
@@ -50,7 +54,29 @@ class Points:
         return content
 
     def _readers(self, repository_id: str) -> Readers:
+        """A repository that is not known, or not as it was, is looked for at the front-end."""
         settings = repositories.known(self._where, repository_id)
+        try:
+            return self._open(repository_id, settings)
+        except errors.Error as error:
+            _log.info("repository %s: %s", repository_id, error)
+            again = self._looked_again(repository_id, settings)
+            if again is None:
+                raise
+        return self._open(repository_id, again)
+
+    def _looked_again(self, repository_id: str, before: Optional[Settings]) -> Optional[Settings]:
+        """What is known now, when that is something else than before. Raises Error when nothing is known and nobody can
+        be asked."""
+        try:
+            self._learner.look()
+        except errors.Error:
+            if before is None:
+                raise
+        now = repositories.known(self._where, repository_id)
+        return None if now == before else now
+
+    def _open(self, repository_id: str, settings: Optional[Settings]) -> Readers:
         if settings is None:
             raise Unknown("no such repository")
         with self._lock:

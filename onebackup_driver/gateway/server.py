@@ -18,7 +18,7 @@ from typing import Optional, TypeVar
 
 from aiohttp import web
 
-from onebackup_driver import errors, paths, served
+from onebackup_driver import errors, served
 from onebackup_driver.gateway.content import Content, Job
 from onebackup_driver.gateway.points import Points, Unknown
 from onebackup_driver.repository import problems
@@ -38,8 +38,8 @@ Result = TypeVar("Result")
 class Server:
     """Serves what `points` knows, by the site's rules."""
 
-    def __init__(self, rules: Gateway, where: paths.Paths):
-        self._rules, self._points = rules, Points(where)
+    def __init__(self, rules: Gateway, points: Points):
+        self._rules, self._points = rules, points
         self._pool = ThreadPoolExecutor(_THREADS, "gateway")
         self._prefix = served.prefix(rules)
         self._active = 0
@@ -160,10 +160,10 @@ def _range(request: web.Request, size: int, tag: str) -> Optional[tuple[int, int
     return (begin, end, 206) if begin < end else None
 
 
-async def run(rules: Gateway, where: paths.Paths, ready: Callable[[str], None]) -> None:
+async def run(rules: Gateway, points: Points, ready: Callable[[str], None]) -> None:
     """Serve until cancelled; `ready` is called with the URL once connections are taken. Raises UsageError, OSError."""
     served.check(rules)
-    server = Server(rules, where)
+    server = Server(rules, points)
     runner = web.AppRunner(
         server.application(), access_log=_log if _log.isEnabledFor(logging.INFO) else None, keepalive_timeout=_IDLE_S,
         handler_cancellation=True, shutdown_timeout=2.0,

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import onebackup_driver
 from onebackup_driver import errors
-from onebackup_driver.installation import contents, locating, market_driver, placing, receipt, schedule
+from onebackup_driver.installation import contents, gateway_service, locating, market_driver, placing, receipt, schedule
 from onebackup_driver.installation.locating import Place
 from onebackup_driver.installation.placing import Change, Placer
 from onebackup_driver.installation.receipt import Receipt
@@ -52,6 +52,7 @@ def install(place: Place, arguments: argparse.Namespace) -> int:
     lines = market_driver.enable(place, known, placer.save, dry_run) if arguments.enable_market_driver else []
     _say(lines)
     placer.save()
+    _start_gateway(place, known, source, dry_run)
     if contents.has_market_driver(source) and not arguments.enable_market_driver:
         _say(market_driver.advice(place))
     failed = not _register(place, known, source, placer)
@@ -71,6 +72,7 @@ def uninstall(place: Place, dry_run: bool) -> int:
         placer.save()
     if not dry_run:
         _stop_schedule(place, known)
+        _stop_gateway(place, known)
     _say(market_driver.disable(place, known, dry_run))
     _say(map(_words(dry_run), _remove_files(place, placer, known)))
     if dry_run:
@@ -90,6 +92,10 @@ def _own_directories(place: Place, placer: Placer) -> None:
 def _put_files(place: Place, placer: Placer, known: Receipt, arguments: argparse.Namespace) -> list[Change]:
     source, chosen = Path(arguments.source), _schedule(place, known, arguments)
     wanted = contents.items(place, source, arguments.python, chosen)
+    if _needs_gateway(place, source, arguments):
+        wanted += gateway_service.items(place, source)
+    elif not placer.dry_run:
+        _stop_gateway(place, known)
     if _can(_NEEDED):
         wanted.append(_completion(place))
     if chosen != schedule.SYSTEMD and not placer.dry_run:
@@ -140,6 +146,31 @@ def _stop_schedule(place: Place, known: Receipt) -> None:
         schedule.stop(place, schedule.SYSTEMD)
     except errors.Failed as error:
         _say([f"the timer was not stopped: {error}"])
+
+
+def _needs_gateway(place: Place, source: Path, arguments: argparse.Namespace) -> bool:
+    enabled = arguments.enable_market_driver or market_driver.is_enabled(place)
+    return bool(enabled) and contents.has_market_driver(source)
+
+
+def _start_gateway(place: Place, known: Receipt, source: Path, dry_run: bool) -> None:
+    """Once: one that was disabled since stays so, but what runs is of this release. A start that failed is made up
+    for. Raises Failed."""
+    if dry_run or not market_driver.is_enabled(place):
+        return  # a dry run names the unit that it would install
+    package = gateway_service.fingerprint(source)
+    if not known.gateway:
+        _say(gateway_service.start(place))
+        known.gateway = True
+    elif known.package != package:
+        _say(gateway_service.restart(place))
+    known.package = package
+
+
+def _stop_gateway(place: Place, known: Receipt) -> None:
+    if str(schedule.UNITS / gateway_service.UNIT) in known.files:
+        _say(gateway_service.stop(place))
+    known.gateway = False
 
 
 def _register(place: Place, known: Receipt, source: Path, placer: Placer) -> bool:

@@ -72,6 +72,11 @@ def advice(place: Place) -> list[str]:
     ]
 
 
+def is_enabled(place: Place) -> bool:
+    """Whether oned.conf has it, from us or from somebody else."""
+    return not oned_conf.advice(_read(place))
+
+
 def _read(place: Place) -> str:
     return place.real(place.oned_conf).read_bytes().decode("latin-1")
 

@@ -24,7 +24,7 @@ class Receipt:
     """`files`: path -> SHA-256 of what we put there (of a configuration: the default we delivered last) · `aside`:
     path -> where what was there before went · `directories`: made by us, outermost first · `oned_conf`: which of
     our two changes (`list`, `block`) are in it, and `backup`, its copy · `hooks`: whether they were registered ·
-    `schedule`: systemd, cron or nothing."""
+    `schedule`: systemd, cron or nothing · `gateway`: whether its service was started · `package`: of which code."""
 
     version: str = ""
     files: dict[str, str] = field(default_factory=dict)
@@ -33,6 +33,8 @@ class Receipt:
     oned_conf: dict[str, Any] = field(default_factory=dict)
     hooks: bool = False
     schedule: str = ""
+    gateway: bool = False
+    package: str = ""
 
 
 def digest(content: bytes) -> str:

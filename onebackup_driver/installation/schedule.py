@@ -31,11 +31,16 @@ def choose(place: Place) -> str:
 def items(place: Place, source: Path, kind: str) -> Iterator[Item]:
     """The files of a kind of schedule, made for this front-end."""
     if kind == SYSTEMD:
-        for path in sorted((source / "share" / "systemd").glob("onebackup*")):
-            yield Item(UNITS / path.name, _unit(place, path.read_text(encoding="utf-8")).encode(), 0o644)
+        for path in sorted((source / "share" / "systemd").glob("onebackup.*")):
+            yield unit(place, path)
     elif kind == CRON:
         for path in sorted((source / "share" / "cron").glob("onebackup*")):
             yield Item(CRON_FILE, _cron(place, path.read_text(encoding="utf-8")).encode(), 0o644, kind=placing.SCHEDULE)
+
+
+def unit(place: Place, path: Path) -> Item:
+    """A systemd unit of our tree, made for this front-end."""
+    return Item(UNITS / path.name, _unit(place, path.read_text(encoding="utf-8")).encode(), 0o644)
 
 
 def start(place: Place, kind: str) -> str:
@@ -45,20 +50,20 @@ def start(place: Place, kind: str) -> str:
     if place.root:
         return f"in the installed system: systemctl enable --now {TIMER}"
     for argv in (["systemctl", "daemon-reload"], ["systemctl", "enable", "--now", TIMER]):
-        _systemctl(argv)
+        systemctl(argv)
     return ""
 
 
 def stop(place: Place, kind: str) -> None:
     """The other way round, before the units are removed."""
     if kind == SYSTEMD and not place.root:
-        _systemctl(["systemctl", "disable", "--now", TIMER])
+        systemctl(["systemctl", "disable", "--now", TIMER])
 
 
 def reload(place: Place, kind: str) -> None:
     """Tell systemd that units have come or gone."""
     if kind == SYSTEMD and not place.root:
-        _systemctl(["systemctl", "daemon-reload"])
+        systemctl(["systemctl", "daemon-reload"])
 
 
 def advice(place: Place) -> str:
@@ -67,7 +72,8 @@ def advice(place: Place) -> str:
     return f"*/15 * * * * {variable}{place.share / 'backup_vms'}"
 
 
-def _systemctl(argv: list[str]) -> None:
+def systemctl(argv: list[str]) -> None:
+    """Run it. Raises Failed."""
     result = commands.run(argv, timeout_s=60)
     if result.code:
         raise errors.Failed(f"{' '.join(argv)} failed: {result.last_words}")

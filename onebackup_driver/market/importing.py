@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from onebackup_driver import errors, plain, served, template_text
@@ -13,13 +14,13 @@ from onebackup_driver.repository.format.manifest import Manifest
 from onebackup_driver.repository.repository import Repository
 
 
-def answer(site: Site, request: payload.Request) -> str:
+def answer(find_site: Callable[[], Site], request: payload.Request) -> str:
     """Store the image; SOURCE, MD5, SIZE and FORMAT of what the gateway serves from now on.
 
     The image is disposed of afterwards, when export wanted that, whether it could be stored or not.
     """
     try:
-        text = _imported(site, request)
+        text = _imported(find_site(), request)
     except errors.Error as error:
         trouble = fetching.dispose(request)
         if trouble:

@@ -23,7 +23,7 @@ def run(action: str) -> None:
 def _guarded(action: str) -> int:
     try:
         signals.install()
-        answer = importlib.import_module(f"onebackup_driver.market.{_ACTIONS[action]}").answer(_site(), _request())
+        answer = importlib.import_module(f"onebackup_driver.market.{_ACTIONS[action]}").answer(_site, _request())
         sys.stdout.write(answer)
         sys.stdout.flush()
         return errors.EXIT_DONE

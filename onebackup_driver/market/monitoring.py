@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from onebackup_driver import plain, repositories, template_text
@@ -18,8 +19,9 @@ from onebackup_driver.xml_values import Attribute
 _ENDLESS_MB = 1024 * 1024
 
 
-def answer(site: Site, request: payload.Request) -> str:
+def answer(find_site: Callable[[], Site], request: payload.Request) -> str:
     """USED_MB, FREE_MB, TOTAL_MB; with PUBLISH_CATALOGUE="YES" the APP lines too. Raises Failed, Refused."""
+    site = find_site()
     opened, settings = site.open(request)
     used, free = _numbers(opened, settings)
     lines: list[Attribute] = [("USED_MB", str(used)), ("FREE_MB", str(free)), ("TOTAL_MB", str(used + free))]

@@ -67,11 +67,11 @@ class Depot:
 
     # -- the gateway
 
-    def start_gateway(self) -> None:
+    def start_gateway(self, **environment: str) -> None:
         with open(self.site.folder / "gateway.log", "a") as log:
             self.process = subprocess.Popen(
-                [str(COMMAND), "gateway"], env=self.site.environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                stderr=log, text=True,
+                [str(COMMAND), "gateway"], env={**self.site.environment, **environment}, stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE, stderr=log, text=True,
             )  # fmt: skip
         assert self.process.stdout is not None
         line = self.process.stdout.readline()

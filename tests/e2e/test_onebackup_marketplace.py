@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Optional
 
 import boto3
 import pytest
+import requests
 
 from sandbox import process, servers
 from sandbox.demo import proof
@@ -52,9 +54,9 @@ def live_on(site: Site, vm_id: int) -> list[proof.Content]:
     return machines.contents(machines.vm_disks(site, vm_id))
 
 
-def restored_contents(site: Site, vm_id: int, point: int) -> list[proof.Content]:
+def restored_contents(site: Site, vm_id: int, point: int, disks: int = len(DISKS)) -> list[proof.Content]:
     back = site.onebackup("restore", vm_id, "-d", "default", "--backup", point, "--no-start")
-    assert back.out.count("Verified image") == len(DISKS), back
+    assert back.out.count("Verified image") == disks, back
     made = checks.restored(back)
     return machines.contents(checks.image_disks(site, made))
 
@@ -134,6 +136,25 @@ def test_a_gateway_that_is_down_fails_the_backup(site: Site, make_depot: Make) -
     depot.start_gateway()
     depot.configure(verify="length")
     checks.backed_up(site, vm_id)
+
+
+@pytest.mark.both_versions
+def test_a_gateway_finds_repositories_that_its_driver_never_saw(site: Site, make_depot: Make) -> None:
+    """A follower that has just become the leader: the state directory knows nothing, nor had it a monitor yet."""
+    depot = make_depot(site)
+    vm_id = machines.machine(site, (Disk(8, "raw", random=True),), machines.POWEROFF, backup=section(depot))
+    before = machines.contents(machines.vm_disks(site, vm_id))
+    app = checks.backed_up(site, vm_id)[0]
+    depot.stop_gateway()
+    shutil.rmtree(site.location / "var" / "onebackup" / "repositories")
+    source = site.info("marketapp", app).findtext("SOURCE", "")
+    depot.start_gateway(ONE_XMLRPC="http://127.0.0.1:9/RPC2")
+    assert requests.get(source, timeout=60).status_code == 503  # nobody can be asked: not "there is none"
+    depot.stop_gateway()
+    depot.start_gateway()
+    assert restored_contents(site, vm_id, site.recorded(vm_id)[-1], 1) == before
+    unknown = source.replace(source.split("/")[3], "0" * 32)
+    assert requests.get(unknown, timeout=60).status_code == 404
 
 
 def test_a_damaged_repository_fails_the_restore(site: Site, make_depot: Make) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from onebackup_driver.cli import main
-from onebackup_driver.installation import completion, contents, locating, placing, receipt, schedule
+from onebackup_driver.installation import completion, contents, gateway_service, locating, placing, receipt, schedule
 from onebackup_driver.installation import main as installer
 from tests.install import front_end_tree
 from tests.install.front_end_tree import Tree
@@ -213,6 +213,38 @@ def test_a_systemd_timer_is_started_once_and_made_up_for_when_that_failed(
     assert run() == ["daemon-reload", enable]
     assert run("--uninstall") == [disable, "daemon-reload"]
     assert list(units.iterdir()) == []
+
+
+def test_the_gateway_runs_where_oned_knows_the_driver(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tree = front_end_tree.make(Tree(Path(), str(tmp_path / "one"), tmp_path), "7.4.0", str(tmp_path / "hooks"))
+    for name, value in {**tree.variables, "ONE_XMLRPC": "http://127.0.0.1:9/RPC2"}.items():
+        monkeypatch.setenv(name, value)
+    calls = _systemctl(tmp_path / "commands", monkeypatch)
+    units = tmp_path / "units"
+    monkeypatch.setattr(schedule, "UNITS", units)
+    monkeypatch.setattr(schedule, "choose", lambda _: schedule.SYSTEMD)
+    code = iter(["one", "one", "one", "two", "two"])
+    monkeypatch.setattr(gateway_service, "fingerprint", lambda _: next(code))
+    enable, unit = "enable --now onebackup-gateway", units / "onebackup-gateway.service"
+
+    def run(*options: str) -> list[str]:
+        source = ["--source", str(front_end_tree.ROOT), "--python", sys.executable]
+        monkeypatch.setattr(sys, "argv", ["install.sh", *source, "--no-timer", *options])
+        calls.write_text("")
+        assert installer.main() in (0, 4)  # no front-end answers
+        return [line for line in calls.read_text().splitlines() if line != "daemon-reload"]
+
+    assert run() == [] and not unit.exists()
+    (tmp_path / "fails").touch()
+    assert run("--enable-market-driver") == [] and "daemon-reload failed" in capsys.readouterr().err
+    (tmp_path / "fails").unlink()
+    assert run() == [enable] and unit.exists()
+    assert "started onebackup-gateway, now and at each boot" in capsys.readouterr().out
+    assert run() == []
+    assert run() == ["try-restart onebackup-gateway"]  # of another release
+    assert run("--uninstall") == ["disable --now onebackup-gateway"] and not unit.exists()
 
 
 def _systemctl(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import http.server
 import json
 import os
+import socket
 import subprocess
 import threading
 import time
@@ -294,6 +295,41 @@ def test_marketplaces(doctor: Doctor, healthy: tuple[process.FrontEnd, Tree], ma
     assert "gone (http): BASE_URL http://127.0.0.1:9/ does not answer" in found[f"marketplace {gone}"].text
     assert "the bucket 'b' does not answer" in found[f"marketplace {s3}"].text
     assert not_ok(allowed) == {"marketplace 0": PROBLEM, "marketplace 4711": PROBLEM}
+
+
+def test_a_gateway_that_does_not_answer(
+    doctor: Doctor, healthy: tuple[process.FrontEnd, Tree], tmp_path: Path
+) -> None:
+    running, tree = healthy
+    (running.state / "remotes" / "market" / "onebackup").mkdir(parents=True)
+    place = f"dir:{tmp_path / 'repository'}"
+    command = [Path(f"{tree.root}{tree.location}/bin/onebackup")]
+    environment = {**os.environ, **tree.variables, "ONEBACKUP_CONFIG": str(tree.path("etc/onebackup.yaml"))}
+    text = f'NAME="deduplicated" MARKET_MAD="onebackup" REPOSITORY="{place}"'
+    ours = int(running.call("one.market.allocate", text))
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        port = found.getsockname()[1]
+    back = edited(tree.path("etc/onebackup.yaml"), f"gateway: {{port: {port}}}\n".encode())
+    gateway = None
+    try:
+        missing = doctor()
+        made = subprocess.run([*command, "repository", "create", place], env=environment, capture_output=True)
+        assert made.returncode == 0, made.stderr
+        silent = doctor()
+        gateway = subprocess.Popen([*command, "gateway"], env=environment, stdout=subprocess.PIPE, text=True)
+        assert gateway.stdout is not None and gateway.stdout.readline() == f"ready http://127.0.0.1:{port}\n"
+        assert not_ok(doctor()) == {}
+    finally:
+        if gateway is not None:
+            gateway.terminate()
+            gateway.communicate(timeout=20)
+        back()
+        running.call("one.market.delete", ours)
+    assert not_ok(missing) == {f"marketplace {ours}": PROBLEM, "gateway": PROBLEM}
+    assert "there is no repository at" in missing[f"marketplace {ours}"].text
+    assert not_ok(silent) == {"gateway": PROBLEM}
+    assert f"http://127.0.0.1:{port}/ does not answer" in silent["gateway"].text
+    assert f"ONE_LOCATION={tree.location} {tree.location}/bin/onebackup gateway (as " in silent["gateway"].fix
 
 
 def test_no_marketplace_at_all(doctor: Doctor, healthy: tuple[process.FrontEnd, Tree]) -> None:

@@ -192,9 +192,11 @@ def test_a_script_that_somebody_replaced_is_not_removed(system_wide: Tree) -> No
 def test_systemd_units_where_systemd_runs(system_wide: Tree) -> None:
     tree = system_wide
     tree.path("/run/systemd/system").mkdir(parents=True)
-    completed = tree.install()
+    assert not tree.path("/etc/systemd/system/onebackup-gateway.service").exists()
+    completed = tree.install("--enable-market-driver")
     assert completed.returncode == 0
     assert "in the installed system: systemctl enable --now onebackup.timer" in completed.stdout
+    assert "in the installed system: systemctl enable --now onebackup-gateway" in completed.stdout
     service = tree.path("/etc/systemd/system/onebackup.service").read_text()
     assert "User=root\n" in service and "ExecStart=/usr/share/one/backup_vms\n" in service
     gateway = tree.path("/etc/systemd/system/onebackup-gateway.service").read_text()
@@ -289,6 +291,7 @@ def test_the_marketplace_driver(system_wide: Tree) -> None:
 
     enabled = tree.install("--enable-market-driver")
     assert "oned must be restarted" in enabled.stdout
+    assert "@reboot /usr/local/bin/onebackup gateway" in enabled.stdout  # no systemd here
     assert oned_conf.read_text().startswith(front_end_tree.ONED_CONF.replace("containers", "containers,onebackup"))
     assert oned_conf.stat().st_mode & 0o777 == 0o640
     (copy,) = oned_conf.parent.glob("oned.conf.*.onebackup")
@@ -296,7 +299,7 @@ def test_the_marketplace_driver(system_wide: Tree) -> None:
     state = snapshot(tree.root)
     again = tree.install("--enable-market-driver")
     assert "unchanged /etc/one/oned.conf" in again.stdout
-    assert "restarted" not in tree.install().stdout
+    assert not {"restarted", "gateway"} & set(tree.install().stdout.split())
     assert snapshot(tree.root) == state
 
     assert tree.install("--uninstall").returncode == 0

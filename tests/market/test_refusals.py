@@ -96,6 +96,21 @@ def test_what_the_downloader_brings(front: Front, tmp_path: Path) -> None:
     assert len(manifests(front)) == 1
 
 
+def test_the_image_is_disposed_of_even_when_nothing_is_set_up(front: Front, tmp_path: Path) -> None:
+    for mistake in ("marketplace", "configuration", "terminated"):
+        image = disk(tmp_path / mistake, size_mb=4000)
+        xml = front.import_xml(image, "raw", more=f"<DISPOSE>YES</DISPOSE><DISPOSE_CMD>rm -f {image}</DISPOSE_CMD>")
+        if mistake == "marketplace":
+            xml = xml.replace(front.market["REPOSITORY"], "dir:/nowhere")
+        front.configure(**({"no_such_option": 1} if mistake == "configuration" else {}))
+        running = front.begin("import", xml)
+        if mistake == "terminated":
+            until(lambda: is_importing(front))
+            running.terminate()
+        assert driving.ended(running).reason
+        assert not image.exists() and manifests(front) == []
+
+
 @pytest.mark.parametrize("works", [True, False])
 def test_the_image_is_disposed_of(front: Front, tmp_path: Path, works: bool) -> None:
     image = disk(tmp_path / "image")

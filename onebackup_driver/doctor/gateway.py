@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Does the gateway answer on this front-end, where there is a marketplace that cannot do without it?"""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Optional
+
+from onebackup_driver import app, errors, repositories, served
+from onebackup_driver.context import Context
+from onebackup_driver.doctor import finding
+from onebackup_driver.doctor.finding import Finding
+from onebackup_driver.installation import gateway_service, schedule
+from onebackup_driver.installation.locating import Place
+
+_NAME = "gateway"
+_TIMEOUT_S = 10
+_GREETING = "onebackup gateway"
+
+
+def answering(context: Context, place: Optional[Place]) -> list[Finding]:
+    """One finding; none without a marketplace of our driver."""
+    elements = context.front_end.element("one.marketpool.info").findall("MARKETPLACE")
+    ours = [market for market in map(app.parse_marketplace, elements) if market.driver == repositories.DRIVER]
+    if not ours:
+        return []
+    try:
+        rules = context.configuration.gateway
+        served.check(rules)
+        url = f"{served.base_url(rules)}/"
+    except errors.Error as error:
+        return [finding.problem(_NAME, str(error), f"edit {context.where.configuration}")]
+    wrong = _problem(url)
+    # the URL may have a token in it
+    shown = url if not rules.token_file else url.rsplit("/", 2)[0]
+    if not wrong:
+        return [finding.ok(_NAME, f"{shown} answers")]
+    for_whom = ", ".join(f"{market.marketplace_id} ({market.name})" for market in ours)
+    text = f"{shown} {wrong}: nothing in marketplace {for_whom} can be restored, nor a backup into it be checked"
+    return [finding.problem(_NAME, text, _fix(place))]
+
+
+def _problem(url: str) -> str:
+    import requests
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # downloader.sh does not look at certificates either
+            answer = requests.get(url, timeout=_TIMEOUT_S, verify=False)
+    except requests.exceptions.RequestException as error:
+        return f"does not answer ({type(error).__name__})"
+    if answer.status_code != 200 or answer.text.strip() != _GREETING:
+        return f"answers {answer.status_code}, which is not the gateway with this configuration"
+    return ""
+
+
+def _fix(place: Optional[Place]) -> str:
+    if place is None:
+        return "onebackup gateway (as oneadmin, at each boot)"
+    if place.real(schedule.UNITS / gateway_service.UNIT).is_file():
+        return f"systemctl enable --now {gateway_service.NAME}; why it ended: journalctl -u {gateway_service.NAME}"
+    if place.real(Path("/run/systemd/system")).is_dir():
+        return "sudo ./install.sh --enable-market-driver"
+    return gateway_service.by_hand(place)
