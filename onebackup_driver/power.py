@@ -68,24 +68,42 @@ def resume(context: Context, book: Journal, step: Step, rest: states.VmState) ->
         book.save()
     except OSError as error:  # a full disk must not keep a VM down
         context.log.error("The journal is not up to date: %s", errors.in_words(error))
-    start(context, int(step.facts["vm_id"]), rest)
+    start(context, int(step.facts["vm_id"]), rest, int(step.facts["history_sequence"]))
 
 
 def _as_we_left_it(machine: VirtualMachine, step: Step) -> bool:
     first = int(step.facts["history_sequence"])
-    if machine.history_sequence > first and machine.stopped_by >= 0:
-        return False  # it ran again after our resume, and a user stopped it
-    return first <= machine.history_sequence <= first + int(step.facts.get("attempts", 0))
+    starts = machine.starts_since(first)
+    if starts and machine.was_stopped:
+        return False  # it ran again, and a user or its guest stopped it
+    return machine.history_sequence >= first and starts <= int(step.facts.get("attempts", 0))
 
 
-def start(context: Context, vm_id: int, rest: states.VmState) -> None:
-    """Resume a VM at rest and prove it RUNNING. Raises Failed (it fell back) or CallRefused."""
+def start(context: Context, vm_id: int, rest: states.VmState, since: int) -> None:
+    """Resume a VM at rest and prove that it ran. Raises Failed (it fell back) or CallRefused.
+
+    `since`: the history record that our stop ended. Once it has run, it is back: what stopped it after that is its
+    user's or its guest's wish.
+    """
     try:
         context.front_end.call("one.vm.action", "resume", vm_id)
     except errors.OutcomeUnknown:
         context.log.warning("No answer to resume of VM %s, watching its state", vm_id)
-    watch = _Watch(context, vm_id, rest, states.RUNNING, "resume")
-    watch.wait(context.timeouts.power_on_s, f"VM {vm_id} did not start")
+    except errors.CallRefused as error:
+        if isinstance(error, errors.NotAuthorized) or not _on_its_way(cloud.machine(context, vm_id)):
+            raise
+        context.log.warning("VM %s was started by somebody else just now: %s", vm_id, error)
+    watch = _Watch(context, vm_id, rest, states.RUNNING, "resume", since)
+    machine = watch.wait(context.timeouts.power_on_s, f"VM {vm_id} did not start")
+    if machine.state != states.RUNNING:
+        context.log.warning(
+            "VM %s is %s: stopped by somebody right after it was started, leaving it so", vm_id, machine.state
+        )
+
+
+def _on_its_way(machine: VirtualMachine) -> bool:
+    booting = machine.state.state == states.ACTIVE and machine.state.lcm_state in states.BOOTING_LCM_STATES
+    return booting or machine.state == states.RUNNING
 
 
 class _Gone(Exception):
@@ -95,19 +113,22 @@ class _Gone(Exception):
 class _Watch:
     """Watches one VM go from `old` to `new`; every other end is a named failure."""
 
-    def __init__(self, context: Context, vm_id: int, old: states.VmState, new: states.VmState, action: str):
+    def __init__(
+        self, context: Context, vm_id: int, old: states.VmState, new: states.VmState, action: str, since: int = -1
+    ):
         self._context, self._vm_id, self._old, self._new, self._action = context, vm_id, old, new, action
+        self._since = since
         self._left_old = False
         self._began, self._grace_s = clock.monotonic(), _GRACE_S
 
-    def wait(self, timeout_s: float, what: str) -> None:
-        """Wait for the new state. Raises Failed or TimedOut."""
+    def wait(self, timeout_s: float, what: str) -> VirtualMachine:
+        """Wait for the new state; with `since`, also for another rest after a start. Raises Failed or TimedOut."""
         self._grace_s = min(_GRACE_S, timeout_s / 2)
-        waiting.until(self._look, timeout_s, what, _PAUSE_S)
+        return waiting.until(self._look, timeout_s, what, _PAUSE_S)
 
     def _look(self) -> Optional[VirtualMachine]:
         machine = cloud.machine(self._context, self._vm_id)
-        if machine.state == self._new:
+        if machine.state == self._new or self._ran(machine):
             return machine
         if machine.state == self._old:
             self._still_old(machine)
@@ -118,6 +139,10 @@ class _Watch:
         else:
             self._left_old = True
         return None
+
+    def _ran(self, machine: VirtualMachine) -> bool:
+        at_rest = self._since >= 0 and machine.state in states.AT_REST
+        return at_rest and machine.was_stopped and machine.starts_since(self._since) > 0
 
     def _still_old(self, machine: VirtualMachine) -> None:
         if self._left_old:
@@ -131,7 +156,7 @@ class _Watch:
 
 
 def _settled(context: Context, vm_id: int) -> Optional[VirtualMachine]:
-    """The VM once nothing of ours is under way on it any more; None when it is gone."""
+    """The VM once nothing is under way on it that ends in one of our states; None when it is gone."""
 
     def look() -> Optional[VirtualMachine]:
         try:
@@ -140,8 +165,8 @@ def _settled(context: Context, vm_id: int) -> Optional[VirtualMachine]:
             return None  # the front-end contradicts itself: asked again
         if machine is None:
             raise _Gone
-        ours = (18, 6, 20, 21, *states.SAVING.values())
-        return None if machine.state.state == states.ACTIVE and machine.state.lcm_state in ours else machine
+        passing = machine.state.state == states.ACTIVE and machine.state.lcm_state in states.PASSING_LCM_STATES
+        return None if passing else machine
 
     try:
         return waiting.until(look, context.timeouts.undo_s, f"VM {vm_id} did not come to rest", _PAUSE_S)

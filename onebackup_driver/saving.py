@@ -56,13 +56,18 @@ def save_disk(
 
 
 def prove_undisturbed(context: Context, before: VirtualMachine, rest: states.VmState) -> None:
-    """Raise Failed when the VM was started while its disks were copied: they would not be of one moment."""
+    """Raise Failed when the VM was started while its disks were copied: they would not be of one moment. Or a disk was
+    resized: its copy and what is recorded of it would not agree."""
     now = cloud.machine(context, before.vm_id)
-    if now.state != rest or now.history_sequence != before.history_sequence:
+    if now.state != rest or now.starts_since(before.history_sequence):
         raise errors.Failed(
             f"VM {before.vm_id} was started by somebody else while its disks were saved (it is {now.state}):"
             " the copies are not of one moment"
         )
+    sizes = {disk.disk_id: disk.size_mb for disk in before.disks}
+    for disk in now.disks:
+        if disk.size_mb != sizes.get(disk.disk_id, disk.size_mb):
+            raise errors.Failed(f"disk {disk.disk_id} was resized by somebody else while VM {before.vm_id} was saved")
 
 
 def _look(

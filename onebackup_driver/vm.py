@@ -11,8 +11,12 @@ from lxml import etree
 from onebackup_driver import states, xml_values
 from onebackup_driver.xml_values import Vector
 
-#: undeploy(-hard), stop, suspend, poweroff(-hard), terminate(-hard) of include/VMActions.h.
-_STOPPING_ACTIONS = (5, 6, 9, 10, 19, 20, 27, 28)
+#: undeploy(-hard), stop, suspend, poweroff(-hard), terminate(-hard) of include/VMActions.h, and 44: monitoring saw that
+#: the guest had shut itself down.
+_STOPPING_ACTIONS = (5, 6, 9, 10, 19, 20, 27, 28, 44)
+#: live migration; disks, NICs, snapshots, capacity, security groups, PCI, native backup and restore, commands in the
+#: guest (include/VMActions.h): they end a history record and begin another one without starting or stopping the VM.
+_CHANGING_ACTIONS = (2, *range(21, 27), 29, 35, 41, 46, 47, 50, 51, *range(56, 64))
 
 IMAGE, CDROM, VOLATILE = "image", "CD-ROM", "volatile"
 
@@ -31,8 +35,8 @@ class Disk:
 
 @dataclass(frozen=True)
 class VirtualMachine:
-    """What a backup needs to know of a VM. `history_sequence` grows with every start of the VM, not with a stop
-    (recordings: SEQ of the last HISTORY)."""
+    """What a backup needs to know of a VM. `history_sequence` is SEQ of the last HISTORY: it grows with every start of
+    the VM and with changes like a grown disk, not with a stop (close_cp_history in dm/DispatchManagerActions.cc)."""
 
     vm_id: int
     name: str
@@ -52,14 +56,25 @@ class VirtualMachine:
         """The disks that have snapshots, which a backup does not keep."""
         return [xml_values.number(item, "DISK_ID") for item in self.element.findall("SNAPSHOTS")]
 
-    @property
-    def stopped_by(self) -> int:
-        """The id of the user whose action stopped the VM, by its last HISTORY record; -1 when nobody's did (it goes on,
-        its resume failed, or the guest shut itself down). Releases after 7.4 name who resumed it in the same place."""
+    def starts_since(self, sequence: int) -> int:
+        """How often the VM was started after its history record `sequence`, also in vain. A change or a migration at
+        rest begins a record too, but no start: the record before says that it was a change, or the new one never ran.
+        """
         history = self.element.findall("HISTORY_RECORDS/HISTORY")
-        if not history or xml_values.number(history[-1], "ACTION") not in _STOPPING_ACTIONS:
-            return -1
-        return xml_values.number(history[-1], "UID")
+        before = {xml_values.number(item, "SEQ"): xml_values.number(item, "ACTION") for item in history}
+        return sum(
+            xml_values.number(item, "RSTIME", 0) > 0
+            and before.get(xml_values.number(item, "SEQ") - 1) not in _CHANGING_ACTIONS
+            for item in history
+            if xml_values.number(item, "SEQ") > sequence
+        )
+
+    @property
+    def was_stopped(self) -> bool:
+        """Whether its last HISTORY record ended by a user's action or by its guest; a resume that failed leaves RESUME
+        there (or nothing)."""
+        history = self.element.findall("HISTORY_RECORDS/HISTORY")
+        return bool(history) and xml_values.number(history[-1], "ACTION") in _STOPPING_ACTIONS
 
     @property
     def error_text(self) -> str:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import pytest
+from lxml import etree
 
 from onebackup_driver import states, vm
 from tests import objects
@@ -66,16 +67,43 @@ def test_numbers_that_are_none_are_not_taken_for_0() -> None:
     assert (machine.vm_id, machine.uid, machine.state.state, machine.started) == (-1, -1, -1, 0)
 
 
-@pytest.mark.parametrize("version", objects.VERSIONS)
-def test_who_stopped_a_vm(version: str) -> None:
-    assert objects.machine(version, "vm-poweroff").stopped_by == 0
-    assert objects.machine(version).stopped_by == -1
+def _history(*records: tuple[int, int, int]) -> vm.VirtualMachine:
+    """A VM with these records: ACTION, RSTIME, RETIME; SEQ from 0."""
+    element = objects.load("7.4", "vm-running")
+    place = element.find("HISTORY_RECORDS")
+    assert place is not None
+    place.clear()
+    for number, (action, began, ended) in enumerate(records):
+        values = {"SEQ": number, "ACTION": action, "UID": 0, "RSTIME": began, "RETIME": ended}
+        text = "".join(f"<{key}>{value}</{key}>" for key, value in values.items())
+        place.append(etree.fromstring(f"<HISTORY>{text}</HISTORY>"))
+    return vm.parse(element)
+
+
+POWEROFF, RESUME, MIGRATE, LIVE_MIGRATE, DISK_RESIZE, MONITOR = 19, 11, 1, 2, 29, 44
 
 
 @pytest.mark.parametrize("version", objects.VERSIONS)
-def test_a_resume_that_failed_is_not_taken_for_a_user_who_stopped_the_vm(version: str) -> None:
-    element = objects.load(version, "vm-poweroff")
-    action = element.findall("HISTORY_RECORDS/HISTORY")[-1].find("ACTION")
-    assert action is not None
-    action.text = "11"  # releases after 7.4 write RESUME and its user into the record that the resume began
-    assert vm.parse(element).stopped_by == -1
+def test_what_stopped_a_vm(version: str) -> None:
+    assert objects.machine(version, "vm-poweroff").was_stopped
+    assert not objects.machine(version).was_stopped
+
+
+@pytest.mark.parametrize(
+    "records, starts, stopped",
+    [
+        ([(POWEROFF, 5, 9)], 0, True),
+        ([(POWEROFF, 5, 9), (0, 10, 0)], 1, False),
+        ([(POWEROFF, 5, 9), (RESUME, 10, 11)], 1, False),
+        ([(POWEROFF, 5, 9), (MONITOR, 10, 20)], 1, True),
+        ([(DISK_RESIZE, 5, 9), (POWEROFF, 10, 10)], 0, True),
+        ([(DISK_RESIZE, 5, 9), (POWEROFF, 10, 10), (0, 12, 0)], 1, False),
+        ([(POWEROFF, 5, 9), (MIGRATE, 0, 11)], 0, False),
+        ([(POWEROFF, 5, 9), (MIGRATE, 0, 11), (0, 12, 0)], 1, False),
+        ([(POWEROFF, 5, 9), (LIVE_MIGRATE, 10, 12), (0, 12, 0)], 1, False),
+        ([(POWEROFF, 5, 9), (POWEROFF, 10, 20), (0, 30, 0)], 2, False),
+    ],
+)
+def test_starts_are_told_from_changes(records: list[tuple[int, int, int]], starts: int, stopped: bool) -> None:
+    machine = _history(*records)
+    assert (machine.starts_since(0), machine.was_stopped) == (starts, stopped)

@@ -55,13 +55,16 @@ def _vm_disk(front: Front, request: dict[str, Any]) -> Any:
 
 
 def _guest_ends(front: Front, request: dict[str, Any]) -> Any:
-    """The guest of `vm` shuts itself down, and the next monitoring says so."""
-    from sandbox.machines import vm_run, vm_storage
+    """The guest of a RUNNING `vm` shuts itself down, and the next monitoring says so; whether it did."""
+    from sandbox.machines import vm_run, vm_states, vm_storage
 
-    vm_storage.stop_guest(front, int(request["vm"]))
     with front.transaction():
-        vm_run.guest_ended(front, front.get("vm", int(request["vm"])))
-    return {"ok": True}
+        vm = front.get("vm", int(request["vm"]))
+        if not vm_states.is_running(vm):
+            return {"ended": False}
+        vm_storage.stop_guest(front, vm.id)
+        vm_run.guest_ended(front, vm)
+    return {"ended": True}
 
 
 def _raft(front: Front, request: dict[str, Any]) -> Any:

@@ -132,8 +132,6 @@ def _booted(front: Front, vm: Record) -> None:
 
 def guest_ended(front: Front, vm: Record) -> None:
     """The guest has shut itself down; the monitoring of a RUNNING VM notices (oned's trigger_monitor_poweroff)."""
-    if not vm_states.is_running(vm) and vm["lcm_state"] != vm_states.UNKNOWN:
-        return
     front.log_vm(vm.id, "VM running but monitor state is POWEROFF", "I", "LCM")
     vm_states.last_history(vm).update(ACTION=vm_states.ACTIONS["monitor"], UID=-1, GID=-1, REQUEST_ID=-1, RETIME=now())
     vm_states.set_state(front, vm, vm_states.POWEROFF)
