@@ -33,6 +33,7 @@ VERSIONS = ("6.4", "7.4")
 def main(argv: Optional[list[str]] = None, gate: running.Gate = lambda drain: None) -> int:
     arguments = _parser().parse_args(argv)
     began, book = time.monotonic(), Ledger(arguments.ledger)
+    chosen: list[Case] = []
     spawn = multiprocessing.get_context("spawn")
     with _s3_store(arguments), ProcessPoolExecutor(arguments.jobs, spawn, workers.begin) as pool:
         try:

@@ -158,6 +158,7 @@ class Rig:
 
     def _make(self, name: str) -> tuple[Corner, int]:
         corner = self._make_corner(name.split("@")[0])
+        corner.options["terminated_vms"] = "delete" if name.endswith("@removal") else "keep"
         self.configure(corner)
         live = name.endswith(("@live", "@suspend"))
         if live and not self._kvm:
@@ -186,7 +187,7 @@ class Rig:
         return S3Store(f"{store.endpoint} {store.access_key} {store.secret_key}")
 
     def configure(self, site: Corner, **timeouts: float) -> None:
-        site.configure(timeouts={**TIMEOUTS, **timeouts}, terminated_vms="delete")
+        site.configure(timeouts={**TIMEOUTS, **timeouts})
 
 
 def _quick_place() -> str:
