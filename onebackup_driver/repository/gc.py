@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Optional
 
 from onebackup_driver import clock, units
-from onebackup_driver.repository import lookup, marking, merging, notes
+from onebackup_driver.repository import lookup, marking, merging, notes, problems
 from onebackup_driver.repository.format import manifest as manifest_format
 from onebackup_driver.repository.format import pack
 from onebackup_driver.repository.repository import CLOCK, Repository
@@ -76,7 +76,7 @@ def collect(repository: Repository, dry_run: bool = False) -> Report:
         for file in indexes:
             file.close()
     if not dry_run:
-        report.stale = store.remove_stale(repository.parameters.grace_s)
+        report.stale = store.remove_stale(now - repository.parameters.grace_s)
     return report
 
 
@@ -181,6 +181,8 @@ def _store_time(repository: Repository, dry_run: bool) -> float:
     store, mine = repository.store, f"{CLOCK}{secrets.token_hex(16)}"
     store.put(mine, b"what time is it")
     listed = {entry.name: entry.modified for entry in store.list(CLOCK)}
+    if mine not in listed:
+        raise problems.StoreFailed(f"{store.place}: {mine} was written, but is not listed: listings come too late")
     for name, modified in listed.items():
         if name == mine or listed[mine] - modified > repository.parameters.grace_s:
             store.delete(name)

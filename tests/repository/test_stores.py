@@ -90,7 +90,7 @@ def test_an_abandoned_object_never_was(store: base.Store) -> None:
     writer.write(b"abc")
     writer.abandon()
     assert list(store.list("packs/")) == []
-    assert store.remove_stale(0) == 0
+    assert store.remove_stale(time.time() + 60) == 0
 
 
 def test_a_large_object_in_parts(store: base.Store) -> None:
@@ -110,7 +110,7 @@ def test_a_large_object_in_parts(store: base.Store) -> None:
         abandoned.write(part)
     abandoned.abandon()
     assert [entry.name for entry in store.list("packs/")] == ["packs/large"]
-    assert store.remove_stale(0) == 0
+    assert store.remove_stale(time.time() + 60) == 0
 
 
 def test_a_local_copy(store: base.Store) -> None:
@@ -139,10 +139,11 @@ def test_a_directory_that_cannot_be_read_is_no_empty_one(directory: DirectorySto
 
 
 def test_what_killed_writers_left_is_removed(directory: DirectoryStore) -> None:
+    directory.prepare(("packs/",))
     writer = directory.create("packs/aa/a")
     writer.write(b"half")
-    assert directory.remove_stale(3600) == 0
-    assert directory.remove_stale(-1) == 1
+    assert directory.remove_stale(time.time() - 3600) == 0
+    assert directory.remove_stale(time.time() + 60) == 1
     assert list(directory.list("packs/")) == []
 
 

@@ -99,8 +99,8 @@ class Store(ABC):
         """Remove local copies of other objects than these; nothing where objects are local files anyway."""
         return
 
-    def remove_stale(self, older_than_s: float) -> int:
-        """Remove what killed writers left behind; how many."""
+    def remove_stale(self, before: float) -> int:
+        """Remove what killed writers left behind before that time of the store's clock; how many."""
         return 0
 
     def close(self) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Optional
 
-from onebackup_driver import clock, files
+from onebackup_driver import files
 from onebackup_driver.repository import problems
 from onebackup_driver.repository.extent import Buffer
 from onebackup_driver.repository.stores import base
@@ -33,7 +33,7 @@ class DirectoryStore(base.Store):
                 (self.root / folder).mkdir(parents=True, exist_ok=True)
             files.sync_directory(self.root)
         except OSError as error:
-            raise _failed("the directory", error) from error
+            raise _failed(self.root, "cannot be prepared", error) from error
 
     def put(self, name: str, data: bytes) -> bool:
         writer = self.create(name)
@@ -75,7 +75,7 @@ class DirectoryStore(base.Store):
         except FileNotFoundError:
             pass
         except OSError as error:
-            raise _failed(name, error) from error
+            raise _failed(self.root, name, error) from error
 
     def list(self, prefix: str) -> Iterator[base.Entry]:
         if not prefix.endswith("/"):
@@ -98,26 +98,26 @@ class DirectoryStore(base.Store):
                     continue  # deleted since
                 yield base.Entry(prefix + entry.name, status.st_size, status.st_mtime)
         except OSError as error:
-            raise _failed(prefix, error) from error
+            raise _failed(self.root, prefix, error) from error
 
     def free_mb(self) -> Optional[int]:
         try:
             status = os.statvfs(self.root)
         except OSError as error:
-            raise _failed("the directory", error) from error
+            raise _failed(self.root, "free space", error) from error
         return status.f_bavail * status.f_frsize // MIB
 
     def local_copy(self, name: str, repository_id: bytes) -> Path:
         self.size(name)
         return self.root / name
 
-    def remove_stale(self, older_than_s: float) -> int:
-        limit, removed = clock.now() - older_than_s, 0
+    def remove_stale(self, before: float) -> int:
+        removed = 0
         for folder, _, names in os.walk(self.root):
             for name in names:
                 path = Path(folder, name)
                 try:
-                    if name.startswith(_TEMPORARY) and path.stat().st_mtime < limit:
+                    if name.startswith(_TEMPORARY) and path.stat().st_mtime < before:
                         path.unlink()
                         removed += 1
                 except OSError:
@@ -128,7 +128,7 @@ class DirectoryStore(base.Store):
 class _Opened:
     def __init__(self, root: Path, name: str):
         base.check_name(name)
-        self._path, self._name = root / name, name
+        self._root, self._path, self._name = root, root / name, name
 
     def __enter__(self) -> int:
         try:
@@ -136,31 +136,33 @@ class _Opened:
         except FileNotFoundError:
             raise problems.Missing(self._name) from None
         except OSError as error:
-            raise _failed(self._name, error) from error
+            raise _failed(self._root, self._name, error) from error
         return self._descriptor
 
     def __exit__(self, kind: object, error: Optional[BaseException], trace: object) -> None:
         os.close(self._descriptor)
         if isinstance(error, OSError):
-            raise _failed(self._name, error) from error
+            raise _failed(self._root, self._name, error) from error
 
 
 class _Writer(base.Writer):
     def __init__(self, root: Path, path: Path):
-        self._path = path
+        self._root, self._path = root, path
         self._name = path.relative_to(root).as_posix()
         self._temporary = path.parent / f"{_TEMPORARY}{secrets.token_hex(8)}"
         try:
             self._descriptor = self._create()
         except OSError as error:
-            raise _failed(self._name, error) from error
+            raise _failed(root, self._name, error) from error
 
     def _create(self) -> int:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         try:
             return os.open(self._temporary, flags, 0o640)
         except FileNotFoundError:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
+            if self._path.parent.parent == self._root:
+                raise  # the folders of a repository are there: this is none, or not mounted any more
+            self._path.parent.mkdir(exist_ok=True)
             files.sync_directory(self._path.parent.parent)
             return os.open(self._temporary, flags, 0o640)
 
@@ -170,7 +172,7 @@ class _Writer(base.Writer):
             while view:
                 view = view[os.write(self._descriptor, view) :]
         except OSError as error:
-            raise _failed(self._name, error) from error
+            raise _failed(self._root, self._name, error) from error
 
     def publish(self) -> bool:
         try:
@@ -179,7 +181,7 @@ class _Writer(base.Writer):
             files.sync_directory(self._path.parent)
             return published
         except OSError as error:
-            raise _failed(self._name, error) from error
+            raise _failed(self._root, self._name, error) from error
         finally:
             self.abandon()
 
@@ -199,7 +201,7 @@ def _link(temporary: Path, path: Path) -> bool:
         os.link(temporary, path)
         return True
     except FileExistsError:
-        return False
+        return os.path.samefile(temporary, path)  # NFS: the answer was lost, the server did it, the client asked again
     except OSError as error:
         if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK):
             raise
@@ -209,5 +211,5 @@ def _link(temporary: Path, path: Path) -> bool:
     return True
 
 
-def _failed(name: str, error: OSError) -> problems.StoreFailed:
-    return problems.StoreFailed(f"{name}: {error.strerror or error}")
+def _failed(root: Path, name: str, error: OSError) -> problems.StoreFailed:
+    return problems.StoreFailed(f"dir:{root}: {name}: {error.strerror or error}")

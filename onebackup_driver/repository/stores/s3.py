@@ -12,7 +12,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Optional
 
-from onebackup_driver import clock
 from onebackup_driver.repository import problems
 from onebackup_driver.repository.extent import Buffer
 from onebackup_driver.repository.stores import base, s3_client
@@ -43,11 +42,14 @@ class S3Store(base.Store):
     def put(self, name: str, data: bytes) -> bool:
         base.check_name(name)
         try:
-            with s3_client.translated(name):
-                self._client.put_object(IfNoneMatch="*", Body=data, **self._at(name))
+            s3_client.again(self.place, name, lambda: self._put(name, data))
             return True
         except s3_client.Exists:
             return self._is_ours(name, data)
+
+    def _put(self, name: str, data: bytes) -> None:
+        with s3_client.translated(self.place, name):
+            self._client.put_object(IfNoneMatch="*", Body=data, **self._at(name))
 
     def _is_ours(self, name: str, data: bytes) -> bool:
         """A retried put may find what its own lost first attempt has stored. Random ids tell our objects apart."""
@@ -64,19 +66,12 @@ class S3Store(base.Store):
         wanted: dict[str, Any] = {}
         if offset or length is not None:
             wanted = {"Range": f"bytes={offset}-{'' if length is None else offset + length - 1}"}
-        for attempt in range(s3_client.ATTEMPTS):
-            try:
-                return self._get(name, wanted)
-            except s3_client.BrokeOff as error:
-                if attempt == s3_client.ATTEMPTS - 1:
-                    raise problems.StoreFailed(f"{name}: {error}") from error
-                clock.sleep(0.05 * 2**attempt)
-        raise AssertionError("unreachable")
+        return s3_client.again(self.place, name, lambda: self._get(name, wanted))
 
     def _get(self, name: str, wanted: dict[str, Any]) -> bytes:
         from botocore.exceptions import IncompleteReadError, ReadTimeoutError, ResponseStreamingError
 
-        with s3_client.translated(name):
+        with s3_client.translated(self.place, name):
             try:
                 answer = self._client.get_object(**self._at(name), **wanted)
             except self._client.exceptions.ClientError as error:
@@ -93,23 +88,25 @@ class S3Store(base.Store):
 
     def size(self, name: str) -> int:
         base.check_name(name)
-        with s3_client.translated(name):
+        with s3_client.translated(self.place, name):
             return int(self._client.head_object(**self._at(name))["ContentLength"])
 
     def delete(self, name: str) -> None:
         base.check_name(name)
         try:
-            with s3_client.translated(name):
+            with s3_client.translated(self.place, name):
                 self._client.delete_object(**self._at(name))
         except problems.Missing:
             pass
 
     def list(self, prefix: str) -> Iterator[base.Entry]:
-        with s3_client.translated(prefix):
+        with s3_client.translated(self.place, prefix):
             pages = self._client.get_paginator("list_objects_v2").paginate(
                 Bucket=self._bucket, Prefix=self._prefix + prefix, PaginationConfig={"PageSize": s3_client.PAGE}
             )
             for page in pages:
+                if page.get("IsTruncated") and not page.get("NextContinuationToken"):
+                    raise problems.StoreFailed(f"{self.place}: {prefix}: the server broke its listing off")
                 for found in page.get("Contents") or ():
                     name = found["Key"][len(self._prefix) :]
                     yield base.Entry(name, found["Size"], found["LastModified"].timestamp())
@@ -156,20 +153,25 @@ class S3Store(base.Store):
             temporary.unlink(missing_ok=True)
         return path
 
-    def remove_stale(self, older_than_s: float) -> int:
-        removed, limit = 0, clock.now() - older_than_s
-        with s3_client.translated("the uploads"):
+    def remove_stale(self, before: float) -> int:
+        removed = 0
+        with s3_client.translated(self.place, "the uploads"):
             pages = self._client.get_paginator("list_multipart_uploads").paginate(
                 Bucket=self._bucket, Prefix=self._prefix
             )
             for page in pages:
                 for upload in page.get("Uploads") or ():
-                    if upload["Initiated"].timestamp() < limit:
-                        self._client.abort_multipart_upload(
-                            Bucket=self._bucket, Key=upload["Key"], UploadId=upload["UploadId"]
-                        )
-                        removed += 1
+                    if upload["Initiated"].timestamp() < before:
+                        removed += self._abort(upload["Key"], upload["UploadId"])
         return removed
+
+    def _abort(self, key: str, upload_id: str) -> int:
+        try:
+            with s3_client.translated(self.place, key):
+                self._client.abort_multipart_upload(Bucket=self._bucket, Key=key, UploadId=upload_id)
+            return 1
+        except problems.Missing:
+            return 0  # another gc was quicker
 
     def close(self) -> None:
         self._uploads.shutdown()
@@ -189,9 +191,11 @@ class _Writer(base.Writer):
         self._buffer = bytearray()
         self._upload: Optional[str] = None
         self._parts: list[Future[str]] = []
+        self._size_bytes = 0
 
     def write(self, data: Buffer) -> None:
         view = memoryview(data)
+        self._size_bytes += len(view)
         while view:
             room = _PART_BYTES - len(self._buffer)
             self._buffer += view[:room]
@@ -201,7 +205,7 @@ class _Writer(base.Writer):
 
     def _send(self) -> None:
         if self._upload is None:
-            with s3_client.translated(self._name):
+            with s3_client.translated(self._store.place, self._name):
                 self._upload = self._store._client.create_multipart_upload(**self._at())["UploadId"]
         waiting = [part for part in self._parts if not part.done()]
         if len(waiting) > 1:
@@ -210,7 +214,7 @@ class _Writer(base.Writer):
         self._parts.append(self._store._uploads.submit(self._send_part, number, data))
 
     def _send_part(self, number: int, data: bytearray) -> str:
-        with s3_client.translated(self._name):
+        with s3_client.translated(self._store.place, self._name):
             answer = self._store._client.upload_part(
                 UploadId=self._upload, PartNumber=number, Body=data, **self._at()
             )
@@ -226,12 +230,20 @@ class _Writer(base.Writer):
         # CompleteMultipartUpload knows no condition on every server (Ceph 16): names of large objects are random.
         if self._is_there():
             return False
-        with s3_client.translated(self._name):
-            self._store._client.complete_multipart_upload(
-                UploadId=self._upload, MultipartUpload={"Parts": parts}, **self._at()
-            )
+        self._complete(parts)
         self._upload = None
         return True
+
+    def _complete(self, parts: list[dict[str, Any]]) -> None:
+        """A lost answer is asked for again, but the upload may be gone then because it is complete."""
+        try:
+            with s3_client.translated(self._store.place, self._name):
+                self._store._client.complete_multipart_upload(
+                    UploadId=self._upload, MultipartUpload={"Parts": parts}, **self._at()
+                )
+        except problems.RepositoryError:
+            if not self._is_there() or self._store.size(self._name) != self._size_bytes:
+                raise
 
     def _is_there(self) -> bool:
         try:
@@ -251,7 +263,7 @@ class _Writer(base.Writer):
             if not part.cancelled():
                 part.exception()  # waits: a part that arrives after the abort would stay
         try:
-            with s3_client.translated(self._name):
+            with s3_client.translated(self._store.place, self._name):
                 self._store._client.abort_multipart_upload(UploadId=upload, **self._at())
         except problems.RepositoryError:
             pass  # gc removes it later

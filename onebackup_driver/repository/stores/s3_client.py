@@ -5,23 +5,31 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Callable, TypeVar
 
+from onebackup_driver import clock
 from onebackup_driver.repository import problems
 from onebackup_driver.s3_access import Access
 
+_Result = TypeVar("_Result")
 #: Each request is tried so often, with a back-off that doubles.
 ATTEMPTS = 6
 _CONNECT_TIMEOUT_S = 10
 READ_TIMEOUT_S = 60
 #: Objects in one page of a listing.
 PAGE = 1000
-_GONE = ("404", "NoSuchKey", "NotFound")
-_EXISTS = ("412", "PreconditionFailed", "409", "ConditionalRequestConflict")
+_GONE = ("404", "NoSuchKey", "NotFound", "NoSuchUpload")
+_EXISTS = ("412", "PreconditionFailed")
+#: Two conditional puts at once: this one was not judged at all.
+_CONFLICT = ("409", "ConditionalRequestConflict", "OperationAborted")
 
 
 class Exists(Exception):
     """There is an object with this name already."""
+
+
+class Conflict(Exception):
+    """Another request to the same object was under way: try again."""
 
 
 class BrokeOff(Exception):
@@ -29,8 +37,8 @@ class BrokeOff(Exception):
 
 
 @contextmanager
-def translated(name: str) -> Iterator[None]:
-    """What boto3 raises inside becomes Missing, Exists or StoreFailed, naming `name`."""
+def translated(place: str, name: str) -> Iterator[None]:
+    """What boto3 raises inside becomes Missing, Exists, Conflict or StoreFailed, naming place and object."""
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
@@ -41,9 +49,29 @@ def translated(name: str) -> Iterator[None]:
             raise problems.Missing(name) from error
         if code in _EXISTS:
             raise Exists from error
-        raise problems.StoreFailed(f"{name}: {' '.join(str(error).split())[:200]}") from error
+        if code in _CONFLICT:
+            raise Conflict from error
+        raise failed(place, name, error) from error
     except (BotoCoreError, OSError) as error:
-        raise problems.StoreFailed(f"{name}: {' '.join(str(error).split())[:200]}") from error
+        raise failed(place, name, error) from error
+
+
+def failed(place: str, name: str, error: BaseException) -> problems.StoreFailed:
+    """What went wrong, where, in one line."""
+    return problems.StoreFailed(f"{place}: {name}: {' '.join(str(error).split())[:200]}")
+
+
+def again(place: str, name: str, attempt: Callable[[], _Result]) -> _Result:
+    """Do what boto3 does not try again by itself: after an answer that broke off, and after a conflict."""
+    for number in range(ATTEMPTS - 1):
+        try:
+            return attempt()
+        except (BrokeOff, Conflict):
+            clock.sleep(0.05 * 2**number)
+    try:
+        return attempt()
+    except (BrokeOff, Conflict) as error:
+        raise failed(place, name, error if str(error) else OSError("others write it all the time")) from error
 
 
 def connect(access: Access, connections: int) -> Any:
