@@ -91,14 +91,10 @@ def locate(settings: Settings, cache: Path) -> location.Location:
 
 def open(settings: Settings, where: paths.Paths) -> Repository:
     """Open it. Raises UsageError, NotARepository, WrongKey, Damaged, StoreFailed."""
-    from onebackup_driver.repository import keys, problems, repository
+    from onebackup_driver.repository import keys, repository
 
     key = keys.load(Path(settings.key_file)) if settings.key_file else None
-    place = locate(settings, where.state / "cache")
-    try:
-        opened = repository.open(place.open_store(), key)
-    except problems.StoreFailed as error:
-        raise problems.StoreFailed(f"the repository {place} cannot be opened: {error}") from error
+    opened = repository.open(locate(settings, where.state / "cache").open_store(), key)
     if settings.compression_level:
         parameters = replace(opened.parameters, compression_level=settings.compression_level)
         opened = repository.Repository(opened.store, replace(opened.header, parameters=parameters), opened.vault)

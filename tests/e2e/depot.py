@@ -11,6 +11,8 @@ import sys
 from pathlib import Path
 from typing import Any, Optional
 
+from onebackup_driver.repository import keys, location, repository
+from onebackup_driver.repository.format.header import Parameters
 from tests.e2e import checks
 from tests.e2e.site import COMMAND, Result, Site, unique, wait
 
@@ -24,14 +26,19 @@ exec {} -I {} "$@"
 class Depot:
     """`market`: the marketplace's id. `place`: dir:/… or s3://…; `template`: more of the marketplace's template."""
 
-    def __init__(self, site: Site, place: str, template: Optional[dict[str, str]] = None, new: bool = True) -> None:
+    def __init__(
+        self, site: Site, place: str, template: Optional[dict[str, str]] = None, new: bool = True,
+        parameters: Optional[Parameters] = None,
+    ) -> None:
         self.site, self.place, self.template = site, place, template or {}
         self.process: Optional[subprocess.Popen[str]] = None
         self.port = free_port()
         (site.location / "var").mkdir(exist_ok=True)
         self.configure()
         self._install_driver()
-        if new:
+        if parameters is not None:
+            self._create(parameters)
+        elif new:
             checks.good(self.command("create", *self._create_options()))
         self.start_gateway()
         self.market = self.make_market()
@@ -41,6 +48,12 @@ class Depot:
 
     def _create_options(self) -> list[str]:
         return ["--encrypt"] if "KEY_FILE" in self.template else []
+
+    def _create(self, parameters: Parameters) -> None:
+        """With what no option of the command allows: a grace period that a test can wait for."""
+        key = keys.create(Path(self.template["KEY_FILE"])) if "KEY_FILE" in self.template else None
+        options = {name: self.template[name] for name in _OPTIONS if name in self.template}
+        repository.create(location.parse(self.place, options).open_store(), parameters, key)
 
     def command(self, verb: str, *arguments: object) -> Result:
         options = [f"--option={name}={value}" for name, value in self.template.items() if name in _OPTIONS]

@@ -8,12 +8,13 @@ import random
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Optional
+from typing import Any, Optional
 
 import boto3
 import pytest
 import requests
 
+from onebackup_driver.repository.format.header import Parameters
 from sandbox import process, servers
 from sandbox.demo import proof
 from sandbox.world import guest
@@ -31,8 +32,11 @@ Make = Callable[..., Depot]
 def make_depot(tmp_path: Path) -> Iterator[Make]:
     made: list[Depot] = []
 
-    def make(site: Site, place: str = "", template: Optional[dict[str, str]] = None, new: bool = True) -> Depot:
-        made.append(Depot(site, place or f"dir:{tmp_path / 'repository'}", template, new))
+    def make(
+        site: Site, place: str = "", template: Optional[dict[str, str]] = None, new: bool = True,
+        parameters: Optional[Parameters] = None,
+    ) -> Depot:
+        made.append(Depot(site, place or f"dir:{tmp_path / 'repository'}", template, new, parameters))
         return made[-1]
 
     yield make
@@ -99,16 +103,12 @@ def test_the_next_backup_replaces_the_first(site: Site, make_depot: Make) -> Non
     assert not set(first) & set(site.apps()) and len(depot.manifests()) == 4
 
 
-def test_an_s3_repository_encrypted(site: Site, make_depot: Make, tmp_path: Path) -> None:
+def test_two_days_in_an_encrypted_bucket(site: Site, make_depot: Make, tmp_path: Path) -> None:
     with servers.s3_server(tmp_path / "s3") as store:
-        keys = {"aws_access_key_id": store.access_key, "aws_secret_access_key": store.secret_key}
-        bucket = unique("depot")
-        boto3.client("s3", endpoint_url=store.endpoint, region_name="us-east-1", **keys).create_bucket(Bucket=bucket)
-        credentials = tmp_path / "credentials"
-        credentials.write_text("[default]\n" + "".join(f"{name} = {value}\n" for name, value in keys.items()))
-        template = {"ENDPOINT": store.endpoint, "REGION": "us-east-1", "FORCE_PATH_STYLE": "yes",
-                    "CREDENTIALS_FILE": str(credentials), "KEY_FILE": str(tmp_path / "key")}  # fmt: skip
-        depot = make_depot(site, f"s3://{bucket}/backups", template)
+        place, template = bucket(store, tmp_path)
+        template["KEY_FILE"] = str(tmp_path / "key")
+        quick = Parameters(longest_run_s=10, grace_s=11)
+        depot = make_depot(site, place, template, parameters=quick)
         vm_id = machines.machine(site, DISKS, machines.POWEROFF, guest=True, backup=section(depot))
         first_day = machines.contents(machines.vm_disks(site, vm_id))
         first = checks.backed_up(site, vm_id)
@@ -118,9 +118,34 @@ def test_an_s3_repository_encrypted(site: Site, make_depot: Make, tmp_path: Path
         assert restored_contents(site, vm_id, first[-1]) == first_day
         assert restored_contents(site, vm_id, second[-1]) == second_day
         assert checks.good(depot.command("key export")).out.splitlines()[1].startswith("onebackup-key-1:")
-        status = json.loads(checks.good(depot.command("status", "--json")).out)
+        status = numbers(depot, "status")
         assert status["encrypted"] and status["restore_points"] == 6 and status["deduplication"] > 1.5
+
+        for app in first:
+            site.call("one.marketapp.delete", app)
+        wait("the driver to delete", lambda: numbers(depot, "status")["restore_points"] == 4)
+        wait("gc to delete", lambda: numbers(depot, "gc")["deleted"]["packs"] > 0, 90)
+        assert restored_contents(site, vm_id, second[-1]) == second_day
+        assert numbers(depot, "verify")["whole"] is True
         depot.stop_gateway()
+
+
+def bucket(store: servers.S3Server, folder: Path) -> tuple[str, dict[str, str]]:
+    """A new bucket, as place of a repository and the template that goes with it."""
+    keys = {"aws_access_key_id": store.access_key, "aws_secret_access_key": store.secret_key}
+    name = unique("depot")
+    boto3.client("s3", endpoint_url=store.endpoint, region_name="us-east-1", **keys).create_bucket(Bucket=name)
+    credentials = folder / "credentials"
+    credentials.write_text("[default]\n" + "".join(f"{key} = {value}\n" for key, value in keys.items()))
+    return f"s3://{name}/backups", {
+        "ENDPOINT": store.endpoint, "REGION": "us-east-1", "FORCE_PATH_STYLE": "yes",
+        "CREDENTIALS_FILE": str(credentials),
+    }  # fmt: skip
+
+
+def numbers(depot: Depot, verb: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(checks.good(depot.command(verb, "--json")).out)
+    return found
 
 
 def test_a_gateway_that_is_down_fails_the_backup(site: Site, make_depot: Make) -> None:
@@ -193,3 +218,30 @@ def test_a_lost_database(site: Site, make_depot: Make, tmp_path: Path, http_mark
         depot.stop_gateway()
         made = checks.restored(other.onebackup("restore", "--app", point["id"], "-d", "default", "--no-start"))
         assert machines.contents(checks.image_disks(other, made)) == first_day
+
+
+def test_two_front_ends_on_one_repository(
+    site: Site, make_depot: Make, tmp_path: Path, http_market_server: HttpMarket
+) -> None:
+    """Both back up at once, one deletes and collects garbage; what the other one has is whole."""
+    depot = make_depot(site)
+    with process.start(tmp_path / "other", "6.4", speed=SPEED) as front_end:
+        other = Site(front_end, tmp_path / "other site", http_market_server)
+        second = make_depot(other, depot.place, new=False)
+        vms = [machines.machine(at, DISKS, machines.POWEROFF, backup=section(of))
+               for at, of in ((site, depot), (other, second))]  # fmt: skip
+        before = [machines.contents(machines.vm_disks(at, vm)) for at, vm in zip((site, other), vms)]
+        for run in [at.begin("backup", vm) for at, vm in zip((site, other), vms)]:
+            checks.good(run.end())
+        assert numbers(depot, "status")["restore_points"] == 6
+        for app in site.recorded(vms[0]):
+            site.call("one.marketapp.delete", app)
+        wait("the driver to delete", lambda: numbers(depot, "status")["restore_points"] == 4)
+        for _ in range(2):
+            depot.grow_old()
+            checks.good(depot.command("gc"))
+        assert restored_contents(other, vms[1], other.recorded(vms[1])[-1]) == before[1]
+        again = checks.backed_up(site, vms[0], "--force")
+        assert restored_contents(site, vms[0], again[-1]) == before[0]
+        assert numbers(second, "verify")["whole"] is True
+        second.stop_gateway()
