@@ -9,9 +9,9 @@ from typing import NamedTuple, Optional
 
 from onebackup_driver.gateway.layout import PIECE_BYTES, Layout, Piece, Raw
 from onebackup_driver.gateway.qcow2 import Qcow2
-from onebackup_driver.repository import reading
-from onebackup_driver.repository.format.cells import Cell
-from onebackup_driver.repository.repository import Loaded, Repository
+from onebackup_driver.repository import reading, restoring
+from onebackup_driver.repository.manifests import Loaded
+from onebackup_driver.repository.repository import Repository
 
 FORMATS = ("qcow2", "raw")
 
@@ -53,20 +53,14 @@ class Disk:
 
     def data_runs(self) -> Iterator[tuple[int, int]]:
         """(offset, length) of what is not zeros, exact to a block. Raises Damaged, Missing."""
-        for cell in self._loaded.cells:
-            recipe = self._repository.recipe(self.name, self._loaded, cell)
-            base = cell.number * self.cell_bytes
-            for begin, end in reading.data_runs(recipe, self._repository.parameters.block_bytes):
-                yield base + begin, end - begin
+        return restoring.data_runs(self._repository, self.name, self._loaded, self.size_bytes)
 
     def read(self, number: int, parts: list[tuple[int, int]]) -> list[bytes]:
         """Parts (begin, end) of a cell, checked. Raises Damaged, Missing, StoreFailed."""
         row = self._loaded.cells.row(number)
         if row < 0:
             return [bytes(end - begin) for begin, end in parts]
-        cells = self._loaded.cells
-        cell = Cell(number, cells.cell_id(row), cells.packs[row], cells.recipes[row])
-        recipe = self._repository.recipe(self.name, self._loaded, cell)
+        recipe = self._repository.recipe(self.name, self._loaded, self._loaded.cells.cell(number, row))
         reader = self._readers.take()
         try:
             data = reader.read(recipe)

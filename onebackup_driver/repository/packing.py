@@ -87,22 +87,32 @@ class Cutter:
         self._encrypted = memoryview(bytearray(bound if keys.encrypted else 0))
         self._zeros = bytearray(parameters.block_bytes)
 
-    def cut(self, data: memoryview, cell_id: bytes, known: Sequence[Recipe], writer: PackWriter) -> Recipe:
-        """The recipe of a cell; new blocks are appended to `writer`. `known`: recipes that may share blocks."""
-        block_ids = self._block_ids(data)
+    def zero_blocks(self, data: memoryview) -> int:
+        """Which blocks of a cell are zeros: a bit for each, the first one the lowest."""
+        size, zeros, found = self._parameters.block_bytes, self._zeros, 0
+        for number, start in enumerate(range(0, len(data), size)):
+            if zeros.startswith(data[start : start + size]):  # memcmp, which two memoryviews do not use
+                found |= 1 << number
+        return found
+
+    def cut(
+        self, data: memoryview, cell_id: bytes, zeros: int, known: Sequence[Recipe], writer: PackWriter
+    ) -> Recipe:
+        """The recipe of a cell; new blocks are appended to `writer`. `zeros`: its blocks of zeros; `known`: recipes
+        that may share blocks."""
+        block_ids = self._block_ids(data, zeros)
         places = _places(known)
         most = self._parameters.frames_per_cell - 1
         if len({places[found][0] for found in block_ids if found in places}) > most:
             places = {}  # scattered over too many frames
         return self._assembled(data, cell_id, block_ids, places, writer)
 
-    def _block_ids(self, data: memoryview) -> list[Optional[bytes]]:
-        size, zeros, block_id = self._parameters.block_bytes, self._zeros, self._keys.block_id
-        blocks = [data[start : start + size] for start in range(0, len(data), size)]
-        ids = [None if zeros == block else block_id(block) for block in blocks]
-        if len(blocks[-1]) < size and not any(blocks[-1]):
-            ids[-1] = None
-        return ids
+    def _block_ids(self, data: memoryview, zeros: int) -> list[Optional[bytes]]:
+        size, block_id = self._parameters.block_bytes, self._keys.block_id
+        return [
+            None if zeros >> number & 1 else block_id(data[start : start + size])
+            for number, start in enumerate(range(0, len(data), size))
+        ]
 
     def _assembled(
         self,

@@ -139,12 +139,14 @@ class CellReader:
         return cipher
 
 
-def data_runs(wanted: Recipe, block_bytes: int) -> list[tuple[int, int]]:
-    """The parts of a cell that are not zeros: begin and end in bytes."""
+def data_runs(length: int, zeros: int, block_bytes: int) -> list[tuple[int, int]]:
+    """The parts of a cell that are not zeros: begin and end in bytes. `zeros`: a bit for each block."""
+    if not zeros:
+        return [(0, length)]
     runs: list[tuple[int, int]] = []
-    for number, frame in enumerate(wanted.places[::2]):
-        begin, end = number * block_bytes, min((number + 1) * block_bytes, wanted.length)
-        if frame == recipe.ZERO:
+    for number, begin in enumerate(range(0, length, block_bytes)):
+        end = min(begin + block_bytes, length)
+        if zeros >> number & 1:
             continue
         if runs and runs[-1][1] == begin:
             runs[-1] = (runs[-1][0], end)

@@ -15,15 +15,16 @@ from dataclasses import replace
 from typing import Any, Callable, NamedTuple, Optional
 
 from onebackup_driver import clock
-from onebackup_driver.repository import lookup, merging, problems, reading, restoring, saving
+from onebackup_driver.repository import lookup, manifests, merging, problems, reading, restoring, saving
 from onebackup_driver.repository.extent import Confirmable, Extent
 from onebackup_driver.repository.format import header, index, note, pack
 from onebackup_driver.repository.format import manifest as manifest_format
-from onebackup_driver.repository.format.cells import Cell, Cells
+from onebackup_driver.repository.format.cells import UNKNOWN, Cell
 from onebackup_driver.repository.format.header import Parameters
 from onebackup_driver.repository.format.manifest import Manifest
 from onebackup_driver.repository.format.recipe import Recipe
 from onebackup_driver.repository.format.vault import Vault
+from onebackup_driver.repository.manifests import Loaded
 from onebackup_driver.repository.stores import base
 from onebackup_driver.units import MIB
 
@@ -44,13 +45,6 @@ class Usage(NamedTuple):
     used_mb: int
     free_mb: Optional[int]
     used_bytes: int
-
-
-class Loaded(NamedTuple):
-    """A manifest's cells and the packs they name."""
-
-    cells: Cells
-    entries: list[pack.Entry]
 
 
 def create(store: base.Store, parameters: Optional[Parameters] = None, key: Optional[bytes] = None) -> Repository:
@@ -139,7 +133,8 @@ class Repository:
         self, saved: saving.Saved, size_bytes: int, parent: str, facts: dict[str, Any], began: float
     ) -> Manifest:
         stored = sum(entry.size_bytes for entry in saved.own)
-        draft = Manifest("", clock.now(), size_bytes, parent, facts, saved.data_bytes, saved.new_bytes, stored)
+        created, micros = divmod(clock.now_micros(), 1_000_000)
+        draft = Manifest("", created, size_bytes, parent, facts, saved.data_bytes, saved.new_bytes, stored, micros)
         name, content = manifest_format.encode(self.vault, secrets.token_bytes(16), draft, saved.cells, saved.entries)
         merging.publish_index(self.store, self.vault, saved, stored + len(content))
         if clock.monotonic() - began > self.parameters.longest_run_s:
@@ -171,7 +166,7 @@ class Repository:
 
     def load(self, name: str) -> Manifest:
         """A restore point by name. Raises Missing, Damaged."""
-        return self._parts(name).manifest
+        return manifests.head(self.store, self.vault, name).manifest
 
     def delete(self, name: str) -> None:
         """Remove a restore point; one that is gone is no error. The space comes back with gc."""
@@ -227,8 +222,7 @@ class Repository:
             if cell_id in self._cells:
                 self._cells.move_to_end(cell_id)
                 return self._cells[cell_id]
-        cell = Cell(number, cell_id, loaded.cells.packs[row], loaded.cells.recipes[row])
-        content = self._read_cell(manifest.name, loaded, cell)
+        content = self._read_cell(manifest.name, loaded, loaded.cells.cell(number, row))
         with self._lock:
             self._cells[cell_id] = content
             while len(self._cells) > _KEPT_CELLS:
@@ -253,6 +247,8 @@ class Repository:
         found = self.tables.recipe(entry, cell.recipe)
         if found.cell_id != cell.cell_id:
             raise problems.Damaged(pack.name_of(entry.pack_id), "a recipe is that of another cell")
+        if cell.zeros not in (UNKNOWN, found.zeros()):
+            raise problems.Damaged(f"{manifest_format.PREFIX}{name}", "its blocks of zeros are not those of a recipe")
         return found
 
     def cells(self, name: str) -> Loaded:
@@ -261,11 +257,9 @@ class Repository:
             if name in self._loaded:
                 self._loaded.move_to_end(name)
                 return self._loaded[name]
-        parts = self._parts(name)
-        cells = manifest_format.decode_cells(name, self._part(parts, 2))
-        if cells.end() > -(-parts.manifest.size_bytes // self.parameters.cell_bytes):
+        manifest, loaded = manifests.load(self.store, self.vault, name)
+        if loaded.cells.end() > -(-manifest.size_bytes // self.parameters.cell_bytes):
             raise problems.Damaged(f"{manifest_format.PREFIX}{name}", "it has cells behind the end of its disk")
-        loaded = Loaded(cells, manifest_format.decode_packs(name, self._part(parts, 1)))
         with self._lock:
             self._loaded[name] = loaded
             while len(self._loaded) > _LOADED:
@@ -274,21 +268,4 @@ class Repository:
 
     def pack_ids_of(self, name: str) -> set[bytes]:
         """The packs that a restore point names. Raises Missing, Damaged."""
-        packs = self._part(self._parts(name), 1)
-        return {packs[offset : offset + 16] for offset in range(0, len(packs), pack.ENTRY_BYTES)}
-
-    def _parts(self, name: str) -> manifest_format.Parts:
-        manifest_format.check_name(name)
-        where = f"{manifest_format.PREFIX}{name}"
-        start = self.store.get(where, 0, manifest_format.START_BYTES)
-        places = manifest_format.decode_places(self.vault, name, start)
-        offset, length = places.sections[0]
-        sealed = start[offset : offset + length]
-        if len(sealed) < length:
-            sealed = base.exactly(self.store, where, offset, length)
-        return manifest_format.decode_head(self.vault, name, places, sealed)
-
-    def _part(self, parts: manifest_format.Parts, section: int) -> bytes:
-        name = f"{manifest_format.PREFIX}{parts.manifest.name}"
-        sealed = base.exactly(self.store, name, *parts.places.sections[section])
-        return manifest_format.decode_part(self.vault, parts, section, sealed)
+        return manifests.pack_ids(self.store, self.vault, name)

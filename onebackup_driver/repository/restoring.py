@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Callable, Optional
 
 from onebackup_driver.repository import reading
-from onebackup_driver.repository.format.cells import Cell
+from onebackup_driver.repository.format.cells import UNKNOWN, Cell
 from onebackup_driver.repository.format.manifest import Manifest
+from onebackup_driver.repository.manifests import Loaded
 
 if TYPE_CHECKING:
     from onebackup_driver.repository.repository import Repository
@@ -21,26 +22,31 @@ Progress = Callable[[int, int], None]
 def extents(repository: Repository, manifest: Manifest) -> Iterator[tuple[int, int, bool]]:
     """(offset, length, zero?) of the whole disk."""
     begin = end = 0
-    for start, stop in _data(repository, manifest):
+    for start, length in data_runs(repository, manifest.name, repository.cells(manifest.name), manifest.size_bytes):
         if start > end:
             if end > begin:
                 yield begin, end - begin, False
             yield end, start - end, True
             begin = start
-        end = stop
+        end = start + length
     if end > begin:
         yield begin, end - begin, False
     if manifest.size_bytes > end:
         yield end, manifest.size_bytes - end, True
 
 
-def _data(repository: Repository, manifest: Manifest) -> Iterator[tuple[int, int]]:
-    loaded = repository.cells(manifest.name)
+def data_runs(repository: Repository, name: str, loaded: Loaded, size_bytes: int) -> Iterator[tuple[int, int]]:
+    """(offset, length) of what is not zeros on the disk with these cells, ascending, exact to a block.
+
+    Only for manifests of old the packs are asked, which costs a request for each. Raises Damaged, Missing.
+    """
+    parameters = repository.parameters
     for cell in loaded.cells:
-        recipe = repository.recipe(manifest.name, loaded, cell)
-        base = cell.number * repository.parameters.cell_bytes
-        for begin, end in reading.data_runs(recipe, repository.parameters.block_bytes):
-            yield base + begin, base + end
+        base = cell.number * parameters.cell_bytes
+        zeros = repository.recipe(name, loaded, cell).zeros() if cell.zeros == UNKNOWN else cell.zeros
+        length = min(parameters.cell_bytes, size_bytes - base)
+        for begin, end in reading.data_runs(length, zeros, parameters.block_bytes):
+            yield base + begin, end - begin
 
 
 def restore(repository: Repository, manifest: Manifest, write: Write, progress: Optional[Progress]) -> None:
@@ -99,5 +105,5 @@ class _Restoring:
         recipe = self._repository.recipe(self._manifest.name, self._loaded, cell)
         data = reader.read(recipe)
         base = cell.number * self._repository.parameters.cell_bytes
-        for begin, end in reading.data_runs(recipe, self._repository.parameters.block_bytes):
+        for begin, end in reading.data_runs(len(data), recipe.zeros(), self._repository.parameters.block_bytes):
             self._write(base + begin, data[begin:end])

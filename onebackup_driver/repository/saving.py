@@ -12,7 +12,7 @@ from typing import Callable, NamedTuple, Optional
 from onebackup_driver.repository import cutting, packing, problems, workers
 from onebackup_driver.repository.extent import Extent
 from onebackup_driver.repository.format import header, index, pack, vault
-from onebackup_driver.repository.format.cells import Cells
+from onebackup_driver.repository.format.cells import Cell, Cells
 from onebackup_driver.repository.format.recipe import Recipe
 from onebackup_driver.repository.lookup import Found, Lookup
 from onebackup_driver.repository.reading import Tables
@@ -92,6 +92,7 @@ class Saving:
         self.new_bytes = 0
         self._numbers, self._places = array("I"), (array("I"), array("I"))
         self._ids = bytearray()
+        self._zeros, self._zeros_bytes = bytearray(), -(-parameters.cell_bytes // parameters.block_bytes // 8)
         self._recent: dict[bytes, workers.Place] = {}
         self._near: dict[bytes, Found] = {}
         self._lock = threading.Lock()
@@ -152,6 +153,7 @@ class Saving:
             for column in self._places:
                 column.append(_NOWHERE)
             self._ids += bytes(vault.CELL_ID_BYTES)
+            self._zeros += bytes(self._zeros_bytes)
             if self._progress is not None:
                 self._progress(job.number * self.parameters.cell_bytes, self._size_bytes)
             return row, job
@@ -197,8 +199,10 @@ class Saving:
             return None, 0
         return entry, self.parent.cells.recipes[row]
 
-    def place(self, row: int, cell_id: bytes, place: workers.Place) -> None:
-        """Say where the cell of this row is."""
+    def place(self, row: int, cell_id: bytes, place: workers.Place, zeros: int) -> None:
+        """Say where the cell of this row is, and which of its blocks are zeros."""
+        size = self._zeros_bytes
+        self._zeros[size * row : size * (row + 1)] = zeros.to_bytes(size, "little")
         self._ids[vault.CELL_ID_BYTES * row : vault.CELL_ID_BYTES * (row + 1)] = cell_id
         self._places[0][row], self._places[1][row] = place
 
@@ -226,13 +230,14 @@ class Saving:
 
     def _saved(self, size_bytes: int) -> Saved:
         entries, numbers = self.packs.compact(self._places[0])
-        cells, data_bytes = Cells(), 0
+        cells, data_bytes, size = Cells(self._zeros_bytes), 0, self._zeros_bytes
         for row, number in enumerate(self._numbers):
             if self._places[0][row] == _NOWHERE:
                 continue
             start = vault.CELL_ID_BYTES * row
             cell_id = bytes(self._ids[start : start + vault.CELL_ID_BYTES])
-            cells.append(number, cell_id, numbers[self._places[0][row]], self._places[1][row])
+            zeros = int.from_bytes(self._zeros[size * row : size * (row + 1)], "little")
+            cells.append(Cell(number, cell_id, numbers[self._places[0][row]], self._places[1][row], zeros))
             data_bytes += min(self.parameters.cell_bytes, size_bytes - number * self.parameters.cell_bytes)
         return Saved(cells, entries, self.own, self.used, self.records, self.new_bytes, data_bytes)
 

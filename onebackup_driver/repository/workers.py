@@ -29,7 +29,6 @@ class Worker:
     def __init__(self, run: Saving):
         self._run = run
         self._buffer = memoryview(bytearray(run.parameters.cell_bytes))
-        self._zeros = bytearray(run.parameters.cell_bytes)
         self._cutter = packing.Cutter(run.keys, run.parameters)
         self._publisher = ThreadPoolExecutor(1, "publish")
         self._published: Optional[Future[None]] = None
@@ -37,23 +36,21 @@ class Worker:
         self._number = 0
 
     def save(self, row: int, job: cutting.Job) -> None:
+        """Store the cell of a row, unless it is known or all zeros."""
         data = cutting.fill(job, self._run.parameters.cell_bytes, self._buffer)
-        if self._is_zero(data):
+        zeros = self._cutter.zero_blocks(data)
+        if zeros + 1 == 1 << -(-len(data) // self._run.parameters.block_bytes):
             return
         cell_id = self._run.keys.cell_id(data)
         place = self._run.known(cell_id, job.number)
         if place is None:
-            place = self._store(data, cell_id, job.number)
-        self._run.place(row, cell_id, place)
+            place = self._store(data, cell_id, job.number, zeros)
+        self._run.place(row, cell_id, place, zeros)
 
-    def _is_zero(self, data: memoryview) -> bool:
-        # bytearray compares with memcmp; two memoryviews are compared item by item
-        return self._zeros == data if len(data) == len(self._zeros) else bytearray(len(data)) == data
-
-    def _store(self, data: memoryview, cell_id: bytes, number: int) -> Place:
+    def _store(self, data: memoryview, cell_id: bytes, number: int, zeros: int) -> Place:
         writer = self._open_writer()
         before = writer.size_bytes
-        made = self._cutter.cut(data, cell_id, self._run.related(number), writer)
+        made = self._cutter.cut(data, cell_id, zeros, self._run.related(number), writer)
         place = Place(self._number, writer.append_recipe(made))
         own = [frame for frame in made.frames if frame.pack_id == writer.pack_id and frame.offset >= before]
         self._run.stored(sum(frame.raw_bytes for frame in own))

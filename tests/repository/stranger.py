@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import struct
 import sys
+import time
 from pathlib import Path
 from typing import Any, NamedTuple, Optional
 
@@ -61,11 +62,13 @@ class Reader:
     def manifest(self, name: str) -> tuple[dict[str, Any], bytes, bytes]:
         content = (self.root / "manifests" / name).read_bytes()
         magic, repository, object_id, count = struct.unpack_from("<8s16s16sI", content)
-        assert (magic, repository, count) == (b"OBMANI01", self.id, 3)
-        places = [struct.unpack_from("<QQ", content, 44 + 16 * number) for number in range(3)]
+        assert (magic, repository) == (b"OBMANI01", self.id) and count in (3, 4)
+        places = [struct.unpack_from("<QQ", content, 44 + 16 * number) for number in range(count)]
         stored = [content[offset : offset + length] for offset, length in places]
         assert blake3(object_id + stored[0]).digest()[:16].hex() == name.split("-")[1]
         head = json.loads(self.unseal(magic, object_id, 0, stored[0]))
+        stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime(head["created"]))
+        assert name.split("-")[0] == stamp + (f"{head['micros']:06}" if "micros" in head else "") + "Z"
         assert [blake3(part).hexdigest() for part in stored[1:]] == head["sections"]
         return head, self.unseal(magic, object_id, 1, stored[1]), self.unseal(magic, object_id, 2, stored[2])
 

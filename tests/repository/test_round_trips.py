@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from onebackup_driver.repository import problems, reading, repository, saving
+from onebackup_driver.repository import manifests, problems, reading, repository, saving
 from onebackup_driver.repository.extent import Extent
 from onebackup_driver.repository.format.manifest import Manifest
 from onebackup_driver.repository.stores import base
@@ -110,7 +110,7 @@ def test_complete_reads_what_is_stored_before_the_restore_point_is_there(small: 
 
     def complete(saved: saving.Saved) -> dict[str, object]:
         assert small.names() == [before.name]
-        loaded = repository.Loaded(saved.cells, saved.entries)
+        loaded = manifests.Loaded(saved.cells, saved.entries)
         reader = reading.CellReader(small.store, small.vault, small.parameters)
         read = b"".join(bytes(reader.read(small.recipe("new", loaded, cell))) for cell in saved.cells)
         return {"same": read == disk, "day": 2}

@@ -44,22 +44,24 @@ def head_bytes(sections: int) -> int:
     return _HEAD.size + _PLACE.size * sections
 
 
-def decode(magic: bytes, vault: Vault, start: bytes, sections: int, name: str) -> Places:
-    """Read the head from the first bytes of an object. Raises Damaged."""
-    if len(start) < head_bytes(sections):
+def decode(magic: bytes, vault: Vault, start: bytes, sections: tuple[int, ...], name: str) -> Places:
+    """Read the head from the first bytes of an object; `sections`: how many it may have. Raises Damaged."""
+    if len(start) < _HEAD.size:
         raise problems.Damaged(name, "it is cut off")
     found_magic, repository_id, object_id, count = _HEAD.unpack_from(start)
-    if found_magic != magic or count != sections:
+    if found_magic != magic or count not in sections:
         raise problems.Damaged(name, "it is no object of this kind")
     if repository_id != vault.repository_id:
         raise problems.Damaged(name, "it belongs to another repository")
+    if len(start) < head_bytes(count):
+        raise problems.Damaged(name, "it is cut off")
     places = tuple(_PLACE.unpack_from(start, _HEAD.size + _PLACE.size * number) for number in range(count))
-    end = head_bytes(sections)
+    end = head_bytes(count)
     for offset, length in places:
         if offset != end or length > _LARGEST:
             raise problems.Damaged(name, "its sections do not follow each other")
         end += length
-    return Places(object_id, places, head_bytes(sections))
+    return Places(object_id, places, head_bytes(count))
 
 
 def seal(magic: bytes, vault: Vault, object_id: bytes, section: int, data: bytes) -> bytes:

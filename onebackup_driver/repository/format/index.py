@@ -158,7 +158,7 @@ def split(ordered: list[bytes], bits: int) -> Iterator[bytes]:
 
 def decode_places(vault: Vault, name: str, start: bytes) -> container.Places:
     """Where the sections are; checks that this is the object its name says. Raises Damaged."""
-    places = container.decode(_MAGIC, vault, start, _SECTIONS, name)
+    places = container.decode(_MAGIC, vault, start, (_SECTIONS,), name)
     if places.object_id != parse_name(name).object_id:
         raise problems.Damaged(name, "it is another index than its name says")
     if places.sections[4][1] != 0:

@@ -7,7 +7,7 @@ import json
 import re
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Optional
 
 from blake3 import blake3
 
@@ -20,10 +20,11 @@ from onebackup_driver.repository.format.vault import Vault
 
 PREFIX = "manifests/"
 _MAGIC = b"OBMANI01"
-_SECTIONS = 3
+#: Head, packs, cells, and the blocks of zeros, which manifests of old do not have.
+_SECTIONS = (3, 4)
 #: The end of the year 9999.
 _LAST_SECOND = 253402300800
-_NAME = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{32}")
+_NAME = re.compile(r"[0-9]{8}T[0-9]{6}([0-9]{6})?Z-[0-9a-f]{32}")
 #: As much of a manifest as is fetched first: its head is nearly always shorter.
 START_BYTES = 16 * 1024
 
@@ -31,7 +32,8 @@ START_BYTES = 16 * 1024
 @dataclass(frozen=True)
 class Manifest:
     """What a restore point is. `size_bytes` of the disk, `data_bytes` of it in cells with data, `new_bytes` not
-    known to the repository before and `stored_bytes` in packs for them; `facts` as they were given to save."""
+    known to the repository before and `stored_bytes` in packs for them; `facts` as they were given to save. `micros`:
+    of the second `created`, so that names sort as they were made; None in manifests of old."""
 
     name: str
     created: int
@@ -41,6 +43,7 @@ class Manifest:
     data_bytes: int
     new_bytes: int
     stored_bytes: int
+    micros: Optional[int] = None
 
 
 class Parts(NamedTuple):
@@ -62,11 +65,11 @@ def encode(vault: Vault, object_id: bytes, manifest: Manifest, cells: Cells, ent
 ]:
     """Name and bytes of a manifest; its `name` is not looked at."""
     packs = b"".join(entry.encode() for entry in entries)
-    parts = [
-        container.seal(_MAGIC, vault, object_id, number, part) for number, part in ((1, packs), (2, cells.encode()))
-    ]
+    plain = (packs, cells.encode(), bytes(cells.zeros))
+    parts = [container.seal(_MAGIC, vault, object_id, number, part) for number, part in enumerate(plain, 1)]
     head = {
         "created": manifest.created,
+        "micros": manifest.micros or 0,
         "size_bytes": manifest.size_bytes,
         "parent": manifest.parent,
         "facts": manifest.facts,
@@ -77,12 +80,13 @@ def encode(vault: Vault, object_id: bytes, manifest: Manifest, cells: Cells, ent
     }
     sealed = container.seal(_MAGIC, vault, object_id, 0, json.dumps(head, sort_keys=True).encode())
     stored = container.encode(_MAGIC, vault, object_id, [sealed, *parts])
-    return _name(manifest.created, object_id, sealed), stored
+    return _name(manifest.created, manifest.micros or 0, object_id, sealed), stored
 
 
-def _name(created: int, object_id: bytes, sealed_head: bytes) -> str:
-    stamp = datetime.fromtimestamp(created, timezone.utc).strftime("%Y%m%dT%H%M%SZ")
-    return f"{stamp}-{blake3(object_id + sealed_head).hexdigest()[:32]}"
+def _name(created: int, micros: Optional[int], object_id: bytes, sealed_head: bytes) -> str:
+    stamp = datetime.fromtimestamp(created, timezone.utc).strftime("%Y%m%dT%H%M%S")
+    fraction = "" if micros is None else f"{micros:06}"
+    return f"{stamp}{fraction}Z-{blake3(object_id + sealed_head).hexdigest()[:32]}"
 
 
 def decode_places(vault: Vault, name: str, start: bytes) -> container.Places:
@@ -102,7 +106,8 @@ def decode_head(vault: Vault, name: str, places: container.Places, sealed: bytes
         manifest = _manifest(name, head)
     except (ValueError, KeyError, TypeError, AttributeError):
         raise problems.Damaged(where, "its head cannot be read") from None
-    if len(digests) != _SECTIONS - 1 or _name(manifest.created, places.object_id, sealed) != name:
+    named = _name(manifest.created, manifest.micros, places.object_id, sealed)
+    if len(digests) != len(places.sections) - 1 or named != name:
         raise problems.Damaged(where, "its content is not what its name says")
     return Parts(manifest, places, digests)
 
@@ -118,7 +123,7 @@ def _manifest(name: str, head: dict[str, Any]) -> Manifest:
 
 
 def decode_part(vault: Vault, parts: Parts, section: int, sealed: bytes) -> bytes:
-    """Check and open section 1 (packs) or 2 (cells). Raises Damaged."""
+    """Check and open section 1 (packs), 2 (cells) or 3 (their blocks of zeros). Raises Damaged."""
     where = f"{PREFIX}{parts.manifest.name}"
     if blake3(sealed).hexdigest() != parts.digests[section - 1]:
         raise problems.Damaged(where, "a part of it is not what its head says")
@@ -131,5 +136,6 @@ def decode_packs(name: str, plain: bytes) -> list[pack.Entry]:
     return [pack.decode_entry(plain, offset) for offset in range(0, len(plain), pack.ENTRY_BYTES)]
 
 
-def decode_cells(name: str, plain: bytes) -> Cells:
-    return cell_tables.decode(plain, f"{PREFIX}{name}")
+def decode_cells(name: str, plain: bytes, zeros: bytes) -> Cells:
+    """`zeros`: section 3, nothing when there is none. Raises Damaged."""
+    return cell_tables.decode(plain, zeros, f"{PREFIX}{name}")

@@ -29,7 +29,7 @@ def encode(vault: Vault, prefix: str, object_id: bytes, content: dict[str, Any])
 def decode(vault: Vault, name: str, stored: bytes) -> dict[str, Any]:
     """Raises Damaged."""
     prefix, _, identity = name.rpartition("/")
-    places = container.decode(_MAGIC, vault, stored, 1, name)
+    places = container.decode(_MAGIC, vault, stored, (1,), name)
     if places.object_id.hex() != identity:
         raise problems.Damaged(name, "it is another note than its name says")
     kind = _MAGIC + f"{prefix}/".encode()

@@ -37,6 +37,10 @@ class Recipe(NamedTuple):
     def block_count(self) -> int:
         return len(self.places) // 2
 
+    def zeros(self) -> int:
+        """Which blocks are zeros: a bit for each, the first one the lowest."""
+        return sum(1 << block for block, frame in enumerate(self.places[::2]) if frame == ZERO)
+
 
 def encode(recipe: Recipe, pack_numbers: dict[bytes, int]) -> bytes:
     """The recipe's bytes; `pack_numbers` gives each pack its number in the table, new ones are added."""

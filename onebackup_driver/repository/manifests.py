@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fetching manifests: the head alone, or all of it; each part checked as far as the name, or a key, can prove it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from onebackup_driver.repository.format import manifest as manifests
+from onebackup_driver.repository.format import pack
+from onebackup_driver.repository.format.cells import Cells
+from onebackup_driver.repository.format.manifest import PREFIX, Manifest, Parts
+from onebackup_driver.repository.format.vault import Vault
+from onebackup_driver.repository.stores import base
+
+
+class Loaded(NamedTuple):
+    """A manifest's cells and the packs they name."""
+
+    cells: Cells
+    entries: list[pack.Entry]
+
+
+def head(store: base.Store, vault: Vault, name: str) -> Parts:
+    """What a manifest says of itself, and where its parts lie: one request. Raises Missing, Damaged, StoreFailed."""
+    manifests.check_name(name)
+    start = store.get(PREFIX + name, 0, manifests.START_BYTES)
+    places = manifests.decode_places(vault, name, start)
+    offset, length = places.sections[0]
+    sealed = start[offset : offset + length]
+    if len(sealed) < length:
+        sealed = base.exactly(store, PREFIX + name, offset, length)
+    return manifests.decode_head(vault, name, places, sealed)
+
+
+def load(store: base.Store, vault: Vault, name: str) -> tuple[Manifest, Loaded]:
+    """All of a manifest: two requests, as its parts lie one behind the other. Raises Missing, Damaged, StoreFailed."""
+    parts = head(store, vault, name)
+    places = parts.places.sections[1:]
+    begin, end = places[0][0], sum(places[-1])
+    stored = base.exactly(store, PREFIX + name, begin, end - begin)
+    packs, cells, *zeros = (
+        manifests.decode_part(vault, parts, section, stored[offset - begin : offset - begin + length])
+        for section, (offset, length) in enumerate(places, 1)
+    )
+    decoded = manifests.decode_cells(name, cells, zeros[0] if zeros else b"")
+    return parts.manifest, Loaded(decoded, manifests.decode_packs(name, packs))
+
+
+def pack_ids(store: base.Store, vault: Vault, name: str) -> set[bytes]:
+    """The ids of the packs that a manifest names. Raises Missing, Damaged, StoreFailed."""
+    parts = head(store, vault, name)
+    stored = base.exactly(store, PREFIX + name, *parts.places.sections[1])
+    packs = manifests.decode_part(vault, parts, 1, stored)
+    return {packs[offset : offset + 16] for offset in range(0, len(packs), pack.ENTRY_BYTES)}
