@@ -24,7 +24,7 @@ from typing import Any, Optional
 from tests.faults import clock_step, file_steps, orphans
 
 #: How soon a run looks again: the front-end of the matrix is a hundred times as fast as a real one.
-_FIRST_PAUSE_S = 0.01
+_FIRST_PAUSE_S = 0.02
 PROJECT = Path(__file__).resolve().parents[2]
 
 

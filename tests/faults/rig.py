@@ -84,7 +84,8 @@ class Rig:
         self.proxy.watchers[:] = [striker] if striker is not None else []
         self.step_clock(clock_s)
         self._running = site
-        environment = {**site.environment, "ONE_XMLRPC": self.proxy.endpoint}
+        endpoint = self.proxy.endpoint if striker is not None else self.front_end.endpoint
+        environment = {**site.environment, "ONE_XMLRPC": endpoint}
         try:
             return self._forks.run(
                 [str(item) for item in arguments], environment, site.state, strike or {}, RUN_TIMEOUT_S)
