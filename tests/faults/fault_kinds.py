@@ -40,6 +40,9 @@ FEW = ("refuse-2048", "hang-after", "cut-after", "kill-before", "kill-after", "m
 OF_OTHER_MARKETS = ("refuse-8192", "hang-after", "cut-before", "cut-after", "kill-before", "kill-after",
                     "front-end-dies-after", "machine-fails", "new-apps-deleted", "old-apps-deleted", "clock-forward",
                     "terminate-signal", "disk-full", *OF_STORAGE)  # fmt: skip
+#: What the one who carries out a request must tell apart.
+OF_WORK = (*FEW, "refuse-8192", "refuse-512", "cut-before", "front-end-stays-away", "terminate-signal", "disk-full",
+           "vm-locked", "clock-forward", "clock-back")  # fmt: skip
 OF_FILES = {"open": ("kill", "no-space", "no-space-from-here", "no-more-bytes"), "sync": ("kill",),
             "rename": ("kill", "no-space"), "remove": ("kill",),
             "mkdir": ("kill", "no-space", "no-space-from-here")}  # fmt: skip
@@ -50,8 +53,8 @@ def of_step(scenario: str, step: str) -> Iterator[str]:
     if step.startswith("file:progress") and int(step.rsplit(".", 1)[1]) > 2:
         return  # a display, written for every line of the log: all the same
     if step.startswith("file:"):
-        if scenario.endswith(("-s3", "-onebackup")):
-            return  # as in the http one
+        if scenario.endswith(("-s3", "-onebackup")) or (scenario == "work" and not step.startswith("file:queue")):
+            return  # as in the scenario that it is like
         yield from OF_FILES[step.rsplit(".", 1)[0].rsplit(":", 1)[1]]
         return
     yield from filter(_wanted(scenario, step), _of_call(scenario, step))
@@ -62,6 +65,8 @@ def _wanted(scenario: str, step: str) -> Callable[[str], bool]:
     call = step.split("@")[-1].rsplit(".", 1)[0]
     if scenario.endswith(("-s3", "-onebackup")):
         return OF_OTHER_MARKETS.__contains__ if step.startswith(_STORING) else lambda fault: False
+    if scenario == "work" and not step.endswith("@start"):
+        return OF_WORK.__contains__
     if scenario in ("backup-suspend", "backup-live") and not call.startswith(("one.vm.action", "one.vm.disksaveas")):
         return FEW.__contains__
     return lambda fault: True
