@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Optional
 
-from onebackup_driver import errors
+from onebackup_driver import clock, errors
 
 TIMEOUT_S = 600.0
 #: Of the output of a child that runs for hours the end is kept.
@@ -63,6 +63,66 @@ def run(argv: list[str], timeout_s: float = TIMEOUT_S, given: Optional[bytes] = 
             process.kill()
             process.wait()
     return Result(_code(process.returncode), output, error_output)
+
+
+class TooMuch(CommandFailed):
+    """A command wrote more than it may, and was killed."""
+
+
+def run_limited(argv: list[str], timeout_s: float, memory_bytes: int, output_bytes: int) -> Result:
+    """Run a command that works on what strangers wrote: killed after `timeout_s`, with so much address space and CPU
+    time as it may take (prlimit of util-linux), and read up to `output_bytes` of its output.
+
+    Raises TimedOut, TooMuch, CommandFailed.
+    """
+    limits = [f"--as={memory_bytes}", f"--cpu={int(timeout_s) + 1}", "--core=0"]
+    whole, pipe = ["prlimit", *limits, "--", *argv], subprocess.PIPE
+    try:
+        process = subprocess.Popen(whole, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe)
+    except OSError as error:
+        raise CommandFailed(f"cannot start prlimit: {error.strerror}") from error
+    assert process.stdout is not None and process.stderr is not None
+    output, error_output = _Limited(process.stdout, output_bytes), _Limited(process.stderr, _TAIL_BYTES)
+    try:
+        deadline = clock.monotonic() + timeout_s
+        while process.poll() is None and not output.exceeded:
+            if clock.monotonic() > deadline:
+                raise errors.TimedOut(f"{argv[0]} did not end within {timeout_s:g} s")
+            output.wait(0.05)
+    finally:
+        process.kill()
+        process.wait()
+    result = Result(_code(process.returncode), output.ended(), error_output.ended())
+    if output.exceeded:
+        raise TooMuch(f"{argv[0]} said more than {output_bytes} bytes")
+    return result
+
+
+class _Limited(threading.Thread):
+    """Reads a pipe to its end or up to a limit."""
+
+    def __init__(self, stream: IO[bytes], limit: int):
+        super().__init__(daemon=True)
+        self._stream, self._limit, self._content, self.exceeded = stream, limit, bytearray(), False
+        self.start()
+
+    def run(self) -> None:
+        while piece := os.read(self._stream.fileno(), _PIECE_BYTES):
+            if len(self._content) + len(piece) > self._limit:
+                self.exceeded = True
+                return
+            self._content += piece
+
+    def wait(self, timeout_s: float) -> None:
+        """Wait for the end of the output, or a moment."""
+        self.join(timeout_s)
+        if not self.is_alive():
+            clock.sleep(0.001)
+
+    def ended(self) -> bytes:
+        self.join(_DRAIN_TIMEOUT_S)
+        self._stream.close()
+        return bytes(self._content)
 
 
 class Child:

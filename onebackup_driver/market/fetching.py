@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import stat
 import tempfile
@@ -17,6 +18,8 @@ from onebackup_driver.market.storing import Image
 from onebackup_driver.repository import problems
 
 _DISPOSAL_TIMEOUT_S = 600.0
+#: Never an option of the downloader.
+_PLACE = re.compile(r"(/|[a-z][a-z0-9+.-]*://)[^\x00-\x1f\x7f]*")
 
 
 @contextmanager
@@ -26,10 +29,12 @@ def local(site: Site, request: payload.Request) -> Iterator[Image]:
     Raises Failed when it cannot be had whole, UsageError for what cannot be understood.
     """
     place, image_format = request.source.place, _format(request)
+    if not _PLACE.fullmatch(place):
+        raise payload.Unusable(f"IMPORT_SOURCE is neither a path nor a URL: {place[:100]}")
     if place.startswith("/"):
         path = Path(place)
         _check_kind(path)
-        yield Image(path, image_format, Path(request.datastore_path or path.parent), request.source.size_mb)
+        yield Image(path, image_format, request.source.size_mb)
         return
     if not site.downloader.is_file():
         raise errors.Failed(f"{place} is not on this machine, and there is no {site.downloader} to bring it")
@@ -38,7 +43,7 @@ def local(site: Site, request: payload.Request) -> Iterator[Image]:
     with tempfile.TemporaryDirectory(prefix="onebackup-import-", dir=scratch) as folder:
         path = Path(folder) / "image"
         _download(site.downloader, place, path, site.rules.timeouts.upload_s)
-        yield Image(path, image_format, Path(folder), request.source.size_mb)
+        yield Image(path, image_format, request.source.size_mb)
 
 
 def dispose(request: payload.Request) -> str:

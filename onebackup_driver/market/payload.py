@@ -61,12 +61,6 @@ class Request:
         return _at_most_one(self.root, "IMAGE")
 
     @property
-    def datastore_path(self) -> str:
-        """The directory of the datastore that the image is in, when oned says so."""
-        element = _at_most_one(self.root, "DATASTORE")
-        return "" if element is None else xml_values.text(element, "BASE_PATH")
-
-    @property
     def source(self) -> Source:
         """Raises Unusable."""
         values = {

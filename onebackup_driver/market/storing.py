@@ -11,13 +11,14 @@ from typing import Any
 from onebackup_driver import commands, disguises, errors, files, paths, stored_file
 from onebackup_driver.gateway import checksum
 from onebackup_driver.gateway.content import Content, Disk, Readers
-from onebackup_driver.repository import problems, source
+from onebackup_driver.repository import image_header, problems, source
 from onebackup_driver.repository.format.manifest import Manifest
-from onebackup_driver.repository.repository import Loaded, Repository
+from onebackup_driver.repository.manifests import Loaded
+from onebackup_driver.repository.repository import Repository
 from onebackup_driver.repository.saving import Saved
 from onebackup_driver.units import MIB
 
-_INFORMATION_TIMEOUT_S = 600.0
+_OUTPUT_BYTES = 1024 * 1024
 _CHECK_TIMEOUT_S = 3600.0
 #: Exit code of `qemu-img check` for clusters that nothing uses: harmless.
 _LEAKS = 3
@@ -25,12 +26,10 @@ _LEAKS = 3
 
 @dataclass(frozen=True)
 class Image:
-    """A local image. `folder`: its own and those of its backing files must lie in it. `size_mb`: what oned knows of its
-    size, 0 for nothing."""
+    """A local image. `size_mb`: what oned knows of its size, 0 for nothing."""
 
     path: Path
     format: str
-    folder: Path
     size_mb: int = 0
 
     @property
@@ -77,24 +76,16 @@ def _check_layers(image: Image) -> None:
     header, and would find those files in the restored disk. Raises Refused, SourceChanged."""
     if image.format == "raw":
         return
-    words = ("info", "--output=json", "--backing-chain", "-f", image.format, "--", str(image.path))
-    done = commands.run(["qemu-img", *words], _INFORMATION_TIMEOUT_S)
-    if done.code != 0:
-        raise problems.SourceChanged(f"{image.path} is no {image.format} image: {done.last_words}")
-    for layer in json.loads(done.output):
-        named = Path(layer["filename"])
-        data = layer.get("format-specific", {}).get("data", {})
-        if named != image.path and image.folder.resolve() not in named.resolve().parents:
-            raise errors.Refused(f"{image.path} has a part outside {image.folder}: {named}")
-        if data.get("data-file"):
-            raise errors.Refused(f"{image.path} keeps its data in another file: {data['data-file']}")
-        if layer["format"] == "qcow2":
-            _check_tables(named, int(layer["cluster-size"]))
+    if image.format != "qcow2":
+        raise errors.Refused(f"{image.path} has the format {image.format[:20]}; raw and qcow2 are backed up")
+    for layer in image_header.layers(image.path):
+        _check_tables(layer.path, layer.cluster_bytes)
 
 
 def _check_tables(path: Path, cluster_bytes: int) -> None:
     """A qcow2 file that was cut off reads as zeros where its tables are missing. Raises SourceChanged."""
-    done = commands.run(["qemu-img", "check", "--output=json", "-f", "qcow2", "--", str(path)], _CHECK_TIMEOUT_S)
+    argv = ["qemu-img", "check", "--output=json", "-f", "qcow2", "--", str(path)]
+    done = commands.run_limited(argv, _CHECK_TIMEOUT_S, source.QEMU_IMG_MEMORY_BYTES, _OUTPUT_BYTES)
     if done.code not in (0, _LEAKS):
         raise problems.SourceChanged(f"{path} is cut off or damaged: {done.last_words or 'see: qemu-img check'}")
     # the end by its own count of clusters; the last one need not be there to its end

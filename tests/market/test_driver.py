@@ -34,7 +34,8 @@ def test_what_is_imported_can_be_downloaded(front: Front, tmp_path: Path, image_
 
 
 def test_an_image_over_a_backing_file_and_a_compressed_one(front: Front, tmp_path: Path) -> None:
-    base = disk(tmp_path / "base", 2, image_format="qcow2")
+    (tmp_path / "top.snap").mkdir()  # where OpenNebula keeps the snapshots of an image
+    base = disk(tmp_path / "top.snap" / "0", 2, image_format="qcow2")
     top, packed = tmp_path / "top", tmp_path / "packed"
     subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", str(base), str(top)], check=True)
     subprocess.run(["qemu-io", "-f", "qcow2", "-c", "write -P 7 5M 100k", str(top)], check=True, capture_output=True)
