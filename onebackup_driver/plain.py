@@ -13,18 +13,18 @@ import re
 from typing import Any
 
 _CONTROLS = "\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ufff9-\ufffb\ud800-\udfff"
-_SHOWN = re.compile(f"[{_CONTROLS}\t\n\U000e0000-\U000e007f]")
-_IN_JSON = re.compile(f"[{_CONTROLS}\U000e0000-\U000e007f]")
+_BREAKS = re.compile("[\t-\r\x1c-\x1f\x85\u2028\u2029]+ *")
+_SHOWN = re.compile(f"[{_CONTROLS}\U000e0000-\U000e007f]")
 
 
 def line(text: str) -> str:
-    """The text as one line: line ends and runs of blanks become one blank, all other controls are shown as escapes."""
-    return _SHOWN.sub(_escaped, " ".join(text.split()))
+    """The text as one line: line ends and tabs become a blank, all other controls are shown as escapes."""
+    return _SHOWN.sub(_escaped, _BREAKS.sub(" ", text.strip("\t\n\v\f\r")))
 
 
 def document(value: Any, indent: int = 2) -> str:
     """`value` as JSON for a program or a person; nothing in it can control a terminal."""
-    return _IN_JSON.sub(_json_escaped, json.dumps(value, indent=indent, ensure_ascii=False))
+    return _SHOWN.sub(_json_escaped, json.dumps(value, indent=indent, ensure_ascii=False))
 
 
 def _escaped(found: re.Match[str]) -> str:

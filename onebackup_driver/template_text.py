@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from typing import Union
 from xml.sax.saxutils import escape
 
+from onebackup_driver import plain
 from onebackup_driver.xml_values import Attribute, Vector
 
 _NAME = re.compile(r"[A-Za-z0-9_]+\Z")
@@ -38,7 +39,7 @@ def clean(value: str) -> str:
 
 def one_line(value: str, length: int = 400) -> str:
     """Free text for a template: one line, cleaned, cut to `length` characters."""
-    return clean(" ".join(value.split()))[:length]
+    return clean(plain.line(" ".join(value.split())))[:length]
 
 
 def _clean_value(value: Union[str, Vector]) -> Union[str, Vector]:

@@ -66,5 +66,5 @@ def test_a_status_is_one_short_line_per_key() -> None:
     message = 'the front-end said: [one.vm.action] "no"\n]]> \x1b[0m and ' + "more " * 200
     found = after(records.status(records.ERROR, message, 17, RUN="abc", PROGRESS=""), "ONEBACKUP")
     assert (found["STATE"], found["TIME"], found["RUN"], found["PROGRESS"]) == ("ERROR", "17", "abc", "")
-    assert found["MESSAGE"].startswith('the front-end said: [one.vm.action] "no" ]] > [0m and more')
+    assert found["MESSAGE"].startswith('the front-end said: [one.vm.action] "no" ]] > \\x1b[0m and more')
     assert len(found["MESSAGE"]) == 400 and len(found["MESSAGE"].splitlines()) == 1

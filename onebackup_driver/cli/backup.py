@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import argparse
 
-from onebackup_driver import backup, children, errors, planning
+from onebackup_driver import backup, children, errors, plain, planning
 from onebackup_driver.cli import options
 
 
@@ -57,9 +57,9 @@ def _for_people(arguments: argparse.Namespace) -> int:
     if arguments.dry_run:
         plan = planning.make(context, arguments.vm, request)
         lines = planning.in_words(plan) if planning.goes_on(plan) else [backup.summary(backup.Outcome(plan, None))]
-        print("\n".join(lines))
+        print("\n".join(map(plain.line, lines)))
         return errors.EXIT_DONE
     if arguments.verbose:
         print(f"VM {arguments.vm}: Backup", flush=True)
-    print(backup.summary(backup.run(context, arguments.vm, request)))
+    print(plain.line(backup.summary(backup.run(context, arguments.vm, request))))
     return errors.EXIT_DONE

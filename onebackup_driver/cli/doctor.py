@@ -4,10 +4,9 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 
-from onebackup_driver import errors, privileges
+from onebackup_driver import errors, plain, privileges
 
 
 def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -38,9 +37,9 @@ def _run(arguments: argparse.Namespace) -> int:
     for item in examination.everything(arguments.hook_timeout):
         found.append(item)
         if not arguments.json:
-            print(item, flush=True)
+            print(plain.line(str(item)), flush=True)
     if arguments.json:
-        print(json.dumps([finding.as_data(item) for item in found], indent=2, ensure_ascii=False))
+        print(plain.document([finding.as_data(item) for item in found]))
     healthy = all(item.state != finding.PROBLEM for item in found)
     return errors.EXIT_DONE if healthy else errors.EXIT_ATTENTION
 

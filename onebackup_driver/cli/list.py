@@ -4,10 +4,9 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 
-from onebackup_driver import errors, listing, units
+from onebackup_driver import errors, listing, plain, units
 from onebackup_driver.catalogue import RestorePoint
 from onebackup_driver.cli import options
 
@@ -26,7 +25,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 def _run(arguments: argparse.Namespace) -> int:
     points = listing.restore_points(options.context(verbose=False), arguments.vm)
     if arguments.json:
-        print(json.dumps([listing.as_data(point) for point in points], indent=2, ensure_ascii=False))
+        print(plain.document([listing.as_data(point) for point in points]))
     elif points:
         _print_table(points)
     else:
@@ -43,7 +42,7 @@ def _print_table(points: list[RestorePoint]) -> None:
         right = name in ("ID", "VM", "DISKS", "SIZE")
         table.add_column(name, justify="right" if right else "left", no_wrap=name != "STATE", overflow="fold")
     for point in points:
-        table.add_row(*_row(point))
+        table.add_row(*map(plain.line, _row(point)))
     width = None if sys.stdout.isatty() else _WIDTH_IN_A_PIPE
     Console(markup=False, highlight=False, width=width).print(table)
 

@@ -8,7 +8,7 @@ import sys
 from typing import Optional
 
 import onebackup_driver
-from onebackup_driver import errors, signals
+from onebackup_driver import errors, plain, signals
 
 _EXIT_CODES = """exit codes:
   0 done, or not due                   1 failed, undone, nothing lost
@@ -29,7 +29,7 @@ def _guarded(argv: list[str]) -> int:
         code: int = arguments.run(arguments)
         return code
     except errors.Error as error:
-        print(f"ERROR: {error}", file=sys.stderr)
+        print(plain.line(f"ERROR: {error}"), file=sys.stderr)
         return error.exit_code
     except errors.Terminated as error:
         print(f"ERROR: {error}; a backup or restore under way was undone", file=sys.stderr)
@@ -37,7 +37,7 @@ def _guarded(argv: list[str]) -> int:
     except BrokenPipeError:
         return 128 + 13
     except OSError as error:  # a full disk, a directory of another user: no bug of ours
-        print(f"ERROR: {errors.in_words(error)}", file=sys.stderr)
+        print(plain.line(f"ERROR: {errors.in_words(error)}"), file=sys.stderr)
         return errors.EXIT_FAILED
 
 

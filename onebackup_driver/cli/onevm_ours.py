@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NoReturn, Optional, Union
 
-from onebackup_driver import errors
+from onebackup_driver import errors, plain
 
 if TYPE_CHECKING:
     from onebackup_driver.context import Context
@@ -45,7 +45,7 @@ def attempt(command: str, words: list[str], stock: StockCall) -> Optional[int]:
     except _NotOurs:
         return None
     except errors.Terminated as error:
-        print(f"ERROR: {error}; what it had begun was undone", file=sys.stderr)
+        print(plain.line(f"ERROR: {error}; what it had begun was undone"), file=sys.stderr)
         return 128 + error.signal_number
 
 
@@ -213,5 +213,5 @@ def _number(text: str) -> int:
 
 
 def _error(message: str) -> int:
-    print(message, file=sys.stderr)
+    print(plain.line(message), file=sys.stderr)
     return EXIT_ERROR

@@ -4,9 +4,8 @@
 from __future__ import annotations
 
 import argparse
-import json
 
-from onebackup_driver import errors, explaining, schedule, timer
+from onebackup_driver import errors, explaining, plain, schedule, timer
 from onebackup_driver.cli import options
 from onebackup_driver.context import Context
 
@@ -30,9 +29,10 @@ def show(context: Context, as_json: bool = False) -> int:
     waits_for = schedule.slots(made.decisions, running, context.configuration.limits)
     if as_json:
         rows = [explaining.as_data(item, waits_for.get(item.machine.vm_id, "")) for item in made.decisions]
-        print(json.dumps(rows, indent=2, ensure_ascii=False))
+        print(plain.document(rows))
         return errors.EXIT_DONE
-    print("\n".join(explaining.lines(made.decisions, waits_for)) or "no VM has a BACKUP section")
+    lines = explaining.lines(made.decisions, waits_for)
+    print("\n".join(map(plain.line, lines)) or "no VM has a BACKUP section")
     without = made.total - len(made.decisions)
     if without and made.decisions:
         print(f"{without} other VM(s) without a BACKUP section")

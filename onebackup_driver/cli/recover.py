@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import argparse
 
-from onebackup_driver import errors, recover, strays
+from onebackup_driver import errors, plain, recover, strays
 from onebackup_driver.cli import options
 
 
@@ -28,7 +28,7 @@ def _run(arguments: argparse.Namespace) -> int:
     found = recover.everything(context, arguments.dry_run)
     found += strays.everything(context, arguments.all_nodes, arguments.dry_run)
     for item in found:
-        print(item.message)
+        print(plain.line(item.message))
     if not found:
         print("nothing to recover")
     return errors.EXIT_DONE if all(item.good for item in found) else errors.EXIT_ATTENTION

@@ -9,7 +9,7 @@ import time
 from dataclasses import asdict
 from typing import Optional
 
-from onebackup_driver import errors, repositories, units
+from onebackup_driver import errors, plain, repositories, units
 from onebackup_driver.cli import repository_work
 from onebackup_driver.repository.format.manifest import Manifest
 
@@ -32,10 +32,10 @@ def list(arguments: argparse.Namespace) -> int:
     opened = repository_work.open(arguments)
     points = [*opened.manifests()]
     if arguments.json:
-        print(json.dumps([asdict(point) for point in points], indent=2, ensure_ascii=False))
+        print(plain.document([asdict(point) for point in points]))
         return errors.EXIT_DONE
     for point in points:
-        print(_line(point))
+        print(plain.line(_line(point)))
     if not points:
         print("there is no restore point in it")
     return errors.EXIT_DONE
@@ -51,15 +51,15 @@ def show(arguments: argparse.Namespace) -> int:
     point = repository_work.open(arguments).load(arguments.name)
     values = asdict(point)
     if arguments.json:
-        print(json.dumps(values, indent=2, ensure_ascii=False))
+        print(plain.document(values))
         return errors.EXIT_DONE
     facts = values.pop("facts")
     for name, value in values.items():
-        print(f"{name:14} {value}")
-    print(f"{'is':14} {repository_work.what(point)}")
+        print(f"{name:14} {plain.line(str(value))}")
+    print(f"{'is':14} {plain.line(repository_work.what(point))}")
     for name in ("format", "md5", "series"):
         if facts.get(name):
-            print(f"{name:14} {facts[name]}")
+            print(f"{name:14} {plain.line(str(facts[name]))}")
     return errors.EXIT_DONE
 
 
@@ -67,7 +67,7 @@ def status(arguments: argparse.Namespace) -> int:
     """The whole in numbers."""
     found = repository_work.status(arguments)
     if arguments.json:
-        print(json.dumps(found.as_json(), indent=2, ensure_ascii=False))
+        print(plain.document(found.as_json()))
         return errors.EXIT_DONE
     print(f"repository      {found.repository_id} at {found.place}{', encrypted' if found.encrypted else ''}")
     disks, data = _size(found.disk_bytes), _size(found.data_bytes)

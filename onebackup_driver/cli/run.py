@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import argparse
 
-from onebackup_driver import children, errors, explaining, leader, timer
+from onebackup_driver import children, errors, explaining, leader, plain, timer
 from onebackup_driver.cli import options, plan, watching
 from onebackup_driver.timer import Report
 
@@ -40,7 +40,7 @@ def _run(arguments: argparse.Namespace) -> int:
 def _print(report: Report, verbose: bool) -> None:
     lines = in_words(report, verbose)
     if lines:
-        print("\n".join(lines), flush=True)
+        print("\n".join(map(plain.line, lines)), flush=True)
 
 
 def in_words(report: Report, verbose: bool) -> list[str]:

@@ -4,9 +4,8 @@
 from __future__ import annotations
 
 import argparse
-import json
 
-from onebackup_driver import clock, errors, explaining, overview, queue, units
+from onebackup_driver import clock, errors, explaining, overview, plain, queue, units
 from onebackup_driver.cli import options, watching
 from onebackup_driver.overview import Overview
 
@@ -21,7 +20,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 def _run(arguments: argparse.Namespace) -> int:
     found = overview.look(options.context(verbose=False))
     if arguments.json:
-        print(json.dumps(overview.as_data(found), indent=2, ensure_ascii=False))
+        print(plain.document(overview.as_data(found)))
     else:
         print("\n".join(_lines(found)))
     return errors.EXIT_REFUSED if found.problem else errors.EXIT_DONE
@@ -41,13 +40,13 @@ def _lines(found: Overview) -> list[str]:
     ]
     lines = _section("Running", running) + _section("Requests", requests) + _section("Failed", failed)
     if found.problem:
-        return [*lines, f"The plan is not known: {found.problem}"]
+        return [*lines, plain.line(f"The plan is not known: {found.problem}")]
     lines += _section("Due", [explaining.line(item) for item in found.due])
     return lines + _section("Next", [explaining.line(item) for item in found.upcoming])
 
 
 def _section(title: str, lines: list[str]) -> list[str]:
-    return [f"{title}:", *(f"  {line}" for line in lines)] if lines else [f"{title}: none"]
+    return [f"{title}:", *(f"  {plain.line(line)}" for line in lines)] if lines else [f"{title}: none"]
 
 
 def _request(request: queue.Request, state: str) -> str:

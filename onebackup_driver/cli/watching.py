@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from onebackup_driver import clock, units
+from onebackup_driver import clock, plain, units
 from onebackup_driver.progress import Progress
 
 if TYPE_CHECKING:
@@ -38,7 +38,8 @@ def table(running: list[Progress]) -> Table:
 
     found = Table(box=None, show_header=False, pad_edge=False)
     for item in running:
-        found.add_row(f"VM {item.vm_id}", item.vm_name, item.step, amount(item), duration(clock.now() - item.began))
+        name, step = plain.line(item.vm_name), plain.line(item.step)
+        found.add_row(f"VM {item.vm_id}", name, step, amount(item), duration(clock.now() - item.began))
     return found
 
 
@@ -71,4 +72,4 @@ class _Steps:
         for item in running if self._verbose else []:
             if item.step and self._last.get(item.vm_id) != item.step:
                 self._last[item.vm_id] = item.step
-                print(f"VM {item.vm_id} ({item.vm_name}): {item.step}", flush=True)
+                print(plain.line(f"VM {item.vm_id} ({item.vm_name}): {item.step}"), flush=True)
