@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import re
+import reprlib
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,10 @@ from onebackup_driver.site_rules import MODES, Configuration, terminated_rule
 
 _NOTHING = "tag:yaml.org,2002:null"
 _LONGEST = 2**31 - 1
+_LIMIT_BYTES = 1024 * 1024
+#: What PyYAML raises for values such as `!!bool maybe`, `2026-99-99` and `!!int ""`.
+_BAD_VALUE = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
+_CONTROLS = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
 _MAY_BE_ZERO = ("time_budget_minutes", "jitter_minutes", "opportunistic_fraction")
 _CHOICES = {
     "verify": ("length", "checksum"),
@@ -25,7 +31,8 @@ _CHOICES = {
 def load(path: Path) -> Configuration:
     """Read the file; a missing one means all defaults. Raises UsageError naming file, line, key and reason."""
     try:
-        text = path.read_text(encoding="utf-8")
+        with open(path, "rb") as stream:
+            text = stream.read(_LIMIT_BYTES + 1).decode("utf-8")
     except FileNotFoundError:
         return Configuration()
     except (OSError, UnicodeDecodeError) as error:
@@ -35,10 +42,12 @@ def load(path: Path) -> Configuration:
 
 def parse(text: str, where: str) -> Configuration:
     """The configuration in `text`; `where` names it in errors."""
+    if len(text) > _LIMIT_BYTES:
+        raise errors.UsageError(f"{where}: larger than {_LIMIT_BYTES} bytes")
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
-    except yaml.YAMLError as error:
-        raise errors.UsageError(f"{where}: not valid YAML: {' '.join(str(error).split())}") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise errors.UsageError(f"{where}: not valid YAML: {' '.join(str(error).split())[:300]}") from error
     if node is None or node.tag == _NOTHING:
         return Configuration()
     filled: Configuration = _fill(Configuration, node, where)
@@ -53,7 +62,7 @@ def _fill(kind: type, node: yaml.Node, where: str, prefix: str = "") -> Any:
     defaults = {item.name: getattr(kind(), item.name) for item in fields(kind)}
     values: dict[str, Any] = {}
     for key_node, value_node in node.value:
-        key, line = str(key_node.value), key_node.start_mark.line + 1
+        key, line = str(key_node.value)[:60], key_node.start_mark.line + 1
         place = f"{where} line {line}: {prefix}{key}"
         if key not in defaults:
             raise errors.UsageError(f"{place} is not an option of onebackup (options: {', '.join(sorted(defaults))})")
@@ -68,11 +77,11 @@ def _value(key: str, default: Any, node: yaml.Node, where: str, place: str) -> A
         return _fill(type(default), node, where, f"{key}.")
     try:
         value = yaml.SafeLoader("").construct_object(node, deep=True)
-    except yaml.YAMLError as error:
-        raise errors.UsageError(f"{place} has an unusable value: {' '.join(str(error).split())}") from error
+    except (yaml.YAMLError, *_BAD_VALUE) as error:
+        raise errors.UsageError(f"{place} has an unusable value: {' '.join(str(error).split())[:300]}") from error
     problem = _problem(key, default, value)
     if problem:
-        raise errors.UsageError(f"{place} {problem}, not {value!r}")
+        raise errors.UsageError(f"{place} {problem}, not {reprlib.repr(value)}")
     return float(value) if isinstance(default, float) else value
 
 
@@ -86,7 +95,7 @@ def _problem(key: str, default: Any, value: Any) -> str:
         good = isinstance(value, str) and terminated_rule(value) is not None
         return "" if good else "must be keep, keep N days or delete"
     if key == "state_directory":
-        good = isinstance(value, str) and (not value or value.startswith("/"))
+        good = isinstance(value, str) and (not value or value.startswith("/")) and not _CONTROLS.search(value)
         return "" if good else "must be text, an absolute path"
     if isinstance(default, list):
         item_type = int if key == "allowed_marketplaces" else str
@@ -105,6 +114,8 @@ def _number_problem(key: str, default: float, value: Any) -> str:
 
 
 def _text_problem(key: str, value: str) -> str:
+    if _CONTROLS.search(value):
+        return "must be text without line ends and control characters"
     try:
         if key == "window":
             window.parse(value)
