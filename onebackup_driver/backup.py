@@ -110,6 +110,7 @@ def _save_in_mode(context: Context, plan: Plan, book: Journal, name: str, mode: 
     machine, step, began = plan.machine, None, clock.monotonic()
     if mode.action:
         context.log.info("Powering off VM" if mode.action == "poweroff" else "Suspending VM")
+        power.prove_as_planned(context, machine)
         step = book.begin("power", vm_id=machine.vm_id, action=mode.action, history_sequence=machine.history_sequence)
         power.bring_down(context, step, machine, mode)
     saved = _Saved(_save_disks(context, plan, name, mode), mode, clock.now())

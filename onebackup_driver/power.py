@@ -39,6 +39,16 @@ def bring_down(context: Context, step: Step, machine: VirtualMachine, mode: Mode
     watch.wait(context.timeouts.power_off_s, f"VM {machine.vm_id} did not {_IN_WORDS[mode.action]}")
 
 
+def prove_as_planned(context: Context, planned: VirtualMachine) -> None:
+    """Raise Failed when the VM was restarted, moved or changed since it was read: another front-end may be at work on
+    it, and its history would not tell later who stopped it, we or somebody else."""
+    if cloud.machine(context, planned.vm_id).history_sequence != planned.history_sequence:
+        raise errors.Failed(
+            f"VM {planned.vm_id} was restarted, moved or changed by somebody else since this backup began;"
+            " it was not stopped, try again"
+        )
+
+
 def give_back(context: Context, book: Journal, step: Step) -> None:
     """Undo of `bring_down`, also long after: the VM runs again, or somebody else decided otherwise meanwhile.
 

@@ -268,3 +268,33 @@ def test_renamed_or_given_away_in_the_middle(site: Site, proxy: Proxy, deed: Dee
     assert (ended.code, site.vm_state(vm_id)) == (0, RUNNING), ended
     assert site.recorded(vm_id) == site.apps() and not set(first) & set(site.apps())
     checks.good(site.onebackup("backup", vm_id, "--force"))
+
+
+# -- just before our poweroff
+
+
+@pytest.mark.parametrize("deed", [resized, attached, migrated], ids=lambda deed: deed.__name__)
+def test_changed_just_before_it_was_to_be_stopped(site: Site, proxy: Proxy, deed: Deed) -> None:
+    """A poweroff after that could not be told from the user's own by the history."""
+    vm_id = machines.machine(site)
+    before = site.everything()
+    proxy.at("one.template.allocate", lambda: deed(site, vm_id))
+    ended = site.onebackup("backup", vm_id)
+    assert ended.code == 1 and "since this backup began" in ended.error_line, ended
+    assert site.vm_state(vm_id) == RUNNING and not site.journals() and site.apps() == []
+    assert site.ids("template") == before["template"]
+    checks.good(site.onebackup("backup", vm_id, "--force"))
+
+
+def test_restarted_by_the_user_just_before_it_was_to_be_stopped(site: Site, proxy: Proxy) -> None:
+    vm_id = machines.machine(site)
+
+    def restart() -> None:
+        machines.bring_to(site, vm_id, POWEROFF)
+        resume(site, vm_id)
+        machines.await_state(site, vm_id, RUNNING)
+
+    proxy.at("one.template.allocate", restart)
+    ended = site.onebackup("backup", vm_id)
+    assert (ended.code, site.vm_state(vm_id)) == (1, RUNNING), ended
+    checks.good(site.onebackup("backup", vm_id, "--force"))
