@@ -31,6 +31,7 @@ class Corner(Site):
         self.gate = gate
         self.options: dict[str, Any] = {}
         super().__init__(front_end, folder, server)
+        self.markets = {self.market}
         self.state = self.location / "var" / "onebackup"
         self.state.mkdir(parents=True)
         self.small_disk = _mount(self.state)
@@ -58,7 +59,13 @@ class Corner(Site):
             except OSError:
                 pass
 
+    def own_apps(self) -> list[int]:
+        return [int(app.findtext("ID", "")) for app in self.pool("marketapp")
+                if app.findtext("MARKETPLACE_ID") == str(self.market)]  # fmt: skip
+
     def end(self) -> None:
+        for market in self.markets | {self.market}:
+            self.call("one.market.enable", market, False)  # else it is monitored for ever, by a process each time
         if self.small_disk:
             subprocess.run(["umount", "-l", self.state], check=False)
 

@@ -29,13 +29,17 @@ for name in ("MD5", "SIZE", "FORMAT"):
 """
 _DELETE = """os.unlink(os.path.join(folder, element("SOURCE").rsplit("/", 1)[1]))
 """
+_MONITOR = """usage = os.statvfs(folder)
+used, free = ((usage.f_blocks - usage.f_bfree) >> 8) + 1, usage.f_bavail >> 8
+print("USED_MB=%d\\nFREE_MB=%d\\nTOTAL_MB=%d" % (used, free, used + free))
+"""
 
 
 def install(remotes: Path) -> None:
-    """Make it the driver of a front-end's http marketplaces; monitoring stays with the built-in one."""
+    """Make it the driver of a front-end's http marketplaces."""
     folder = remotes / "market" / "http"
     folder.mkdir(parents=True, exist_ok=True)
-    for action, text in (("import", _IMPORT), ("delete", _DELETE)):
+    for action, text in (("import", _IMPORT), ("delete", _DELETE), ("monitor", _MONITOR)):
         script = folder / action
         script.write_text(_SCRIPT.format(python=sys.executable) + text)
         script.chmod(0o755)

@@ -148,13 +148,16 @@ class Rig:
         if name not in self._corners:
             return  # it could not even be made
         site, vm_id = self._corners.pop(name)
+        disks = [int(item.text or "-1") for item in site.info("vm", vm_id).findall("TEMPLATE/DISK/IMAGE_ID")]
         for method, *arguments in (("one.vm.unlock", vm_id), ("one.vm.action", "terminate-hard", vm_id)):
             _try(site, str(method), *arguments)
-        for app in site.pool("marketapp"):
-            if app.findtext("MARKETPLACE_ID") == str(site.market):
-                _try(site, "one.marketapp.delete", int(app.findtext("ID", "")))
+        for app_id in site.own_apps():
+            _try(site, "one.marketapp.delete", app_id)
         if name.startswith("onebackup@"):
-            settle(lambda: not site.apps())  # its driver needs what is ended now
+            settle(lambda: not site.own_apps())  # its driver needs what is ended now
+        settle(lambda: site.vm_state(vm_id) == machines.DONE)
+        for image_id in disks:
+            _try(site, "one.image.delete", image_id)
         site.end()
 
     def _make(self, name: str) -> tuple[Corner, int]:
