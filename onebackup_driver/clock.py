@@ -21,6 +21,22 @@ def monotonic() -> float:
     return time.monotonic()
 
 
+class Stopwatch:
+    """How long something has taken, also while the machine slept or its clock was set: the most that any clock says."""
+
+    def __init__(self) -> None:
+        self._began = _all_clocks()
+
+    def elapsed_s(self) -> float:
+        """Seconds since it was made; rather too many than too few."""
+        return max(now - began for now, began in zip(_all_clocks(), self._began))
+
+
+def _all_clocks() -> tuple[float, ...]:
+    boot = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # goes on while the machine sleeps
+    return time.monotonic(), time.clock_gettime(boot), time.time()
+
+
 def sleep(seconds: float) -> None:
     """Wait."""
     time.sleep(seconds)

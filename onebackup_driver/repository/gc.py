@@ -11,7 +11,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Optional
 
 from onebackup_driver import clock, units
@@ -41,6 +41,7 @@ class Report:
     broken: dict[bytes, str]
     grace_s: int
     longest_run_s: int
+    damaged_notes: dict[str, str] = field(default_factory=dict)
     merged_indexes: int = 0
     stale: int = 0
 
@@ -56,7 +57,13 @@ class Report:
         ]
         if self.avoided:
             said.append(f"kept: {len(self.avoided)} condemned packs that a restore point needs; nothing new will")
+        said += [
+            f"{name} is damaged: {reason}; {would}written anew from what nothing needs now"
+            for name, reason in self.damaged_notes.items()
+        ]
         said += [f"needed, but {reason}" for reason in self.broken.values()]
+        if self.broken:
+            said.append("nothing is deleted while it is not known what these need: see onebackup repository verify")
         return said
 
 
@@ -64,12 +71,14 @@ def collect(repository: Repository, dry_run: bool = False) -> Report:
     """Mark and sweep. Raises Damaged or StoreFailed, before anything is deleted, when not everything can be read."""
     store = repository.store
     now = _store_time(repository, dry_run)
-    condemned = notes.condemned(repository)
+    damaged: list[problems.Damaged] = []
+    condemned = notes.condemned(repository, damaged)
     packs = list(store.list(pack.PREFIX))
     indexes = lookup.open_indexes(store, repository.vault)
     try:
         marked = marking.needed(repository, indexes)
         report = _decide(repository, marked, condemned, packs, now, dry_run)
+        report.damaged_notes = {error.name: error.reason for error in damaged}
         if not dry_run:
             _Sweep(repository, report, condemned, indexes).run()
     finally:
@@ -99,7 +108,8 @@ def _decide(
         if pack_id in marked.packs:
             kind = report.used
         elif pack_id in since:
-            kind = report.deleted if now - since[pack_id] > parameters.grace_s else report.waiting
+            ripe = now - since[pack_id] > parameters.grace_s and not marked.broken
+            kind = report.deleted if ripe else report.waiting
         else:
             kind = report.young if now - entry.modified < parameters.longest_run_s else report.condemned_now
         kind[pack_id] = entry.size_bytes
@@ -128,6 +138,8 @@ class _Sweep:
         report, store = self._report, self._repository.store
         if report.condemned_now:
             notes.condemn(self._repository, notes.UNUSED, report.condemned_now)
+        for name in report.damaged_notes:  # what it condemned is condemned anew, the grace period begins again
+            store.delete(name)
         self._rewrite_indexes()
         with ThreadPoolExecutor(store.parallel) as pool:
             list(pool.map(lambda pack_id: store.delete(pack.name_of(pack_id)), report.deleted))

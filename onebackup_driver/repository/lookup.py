@@ -6,6 +6,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, Optional
 
 from onebackup_driver.repository import problems
@@ -28,11 +29,11 @@ class Found(NamedTuple):
 class IndexFile:
     """An index, opened; its buckets are read one at a time from a local file. For all threads."""
 
-    def __init__(self, store: base.Store, vault: Vault, name: str):
+    def __init__(self, store: base.Store, vault: Vault, name: str, fresh: bool = False):
         self.name = name
         self.said = index.parse_name(name)
         self._vault = vault
-        path = store.local_copy(name, vault.repository_id)
+        path = store.local_copy(name, vault.repository_id, fresh)
         try:
             self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
@@ -41,9 +42,15 @@ class IndexFile:
             self._places = index.decode_places(vault, name, self._read(0, container.head_bytes(5)))
             sections = [self._section(number) for number in (0, 1, 3)]
             self.directory = index.decode_directory(vault, name, self._places, sections)
+            self._check_length()
         except BaseException:
             self.close()
             raise
+
+    def _check_length(self) -> None:
+        offset, length = self.directory.bounds(self.directory.bucket_count() - 1)
+        if os.fstat(self._descriptor).st_size != offset + length:
+            raise problems.Damaged(self.name, "it is longer or shorter than it says")
 
     def find(self, cell_id: bytes) -> Iterator[Found]:
         """Raises Damaged."""
@@ -111,6 +118,14 @@ class Lookup:
             if not self.avoided.isdisjoint(used):
                 self.avoided.add(pack_id)
 
+    def avoid_missing(self, entries: list[pack.Entry]) -> None:
+        """Nothing new refers to packs that are gone or cut off, nor to those that use them: it is stored again."""
+        with ThreadPoolExecutor(self._store.parallel) as pool:
+            lost = {entry.pack_id for entry, there in zip(entries, pool.map(self._usable, entries)) if not there}
+        for pack_id in lost - self.avoided:
+            _log.warning("%s is gone or cut off; verify tells which restore points need it", pack.name_of(pack_id))
+        self.avoided |= lost | (self._users_of(lost) if lost else set())
+
     def find(self, cell_id: bytes) -> Optional[Found]:
         """Where the cell is, in a pack that is there and may be referred to; None when it must be stored."""
         for file in self.indexes:
@@ -147,9 +162,11 @@ def condemned_packs(store: base.Store, vault: Vault) -> set[bytes]:
     packs: set[bytes] = set()
     for entry in list(store.list(note.CONDEMNED)):
         try:
-            content = note.decode(vault, entry.name, store.get(entry.name))
+            content = base.steadily(lambda name=entry.name: note.decode(vault, name, store.get(name)))  # type: ignore
         except problems.Missing:
             continue  # gc has just finished with it
+        except problems.Damaged as error:
+            raise problems.Damaged(error.name, f"{error.reason}; onebackup repository gc writes it anew") from error
         packs.update(bytes.fromhex(text) for text in content["packs"])
     return packs
 
@@ -172,8 +189,16 @@ def open_indexes(store: base.Store, vault: Vault) -> list[IndexFile]:
     raise AssertionError("unreachable")
 
 
+def open_index(store: base.Store, vault: Vault, name: str) -> IndexFile:
+    """Open one; when the local copy is damaged, that of the store. Raises Damaged, Missing."""
+    try:
+        return IndexFile(store, vault, name)
+    except problems.Damaged:
+        return IndexFile(store, vault, name, fresh=True)
+
+
 def _open_into(opened: dict[str, IndexFile], store: base.Store, vault: Vault, name: str) -> None:
     try:
-        opened[name] = IndexFile(store, vault, name)
+        opened[name] = open_index(store, vault, name)
     except problems.Damaged as error:
         _log.warning("%s; it is passed over", error)

@@ -23,6 +23,10 @@ class Loaded(NamedTuple):
 def head(store: base.Store, vault: Vault, name: str) -> Parts:
     """What a manifest says of itself, and where its parts lie: one request. Raises Missing, Damaged, StoreFailed."""
     manifests.check_name(name)
+    return base.steadily(lambda: _head(store, vault, name))
+
+
+def _head(store: base.Store, vault: Vault, name: str) -> Parts:
     start = store.get(PREFIX + name, 0, manifests.START_BYTES)
     places = manifests.decode_places(vault, name, start)
     offset, length = places.sections[0]
@@ -34,6 +38,10 @@ def head(store: base.Store, vault: Vault, name: str) -> Parts:
 
 def load(store: base.Store, vault: Vault, name: str) -> tuple[Manifest, Loaded]:
     """All of a manifest: two requests, as its parts lie one behind the other. Raises Missing, Damaged, StoreFailed."""
+    return base.steadily(lambda: _load(store, vault, name))
+
+
+def _load(store: base.Store, vault: Vault, name: str) -> tuple[Manifest, Loaded]:
     parts = head(store, vault, name)
     places = parts.places.sections[1:]
     begin, end = places[0][0], sum(places[-1])
@@ -49,6 +57,8 @@ def load(store: base.Store, vault: Vault, name: str) -> tuple[Manifest, Loaded]:
 def pack_ids(store: base.Store, vault: Vault, name: str) -> set[bytes]:
     """The ids of the packs that a manifest names. Raises Missing, Damaged, StoreFailed."""
     parts = head(store, vault, name)
-    stored = base.exactly(store, PREFIX + name, *parts.places.sections[1])
-    packs = manifests.decode_part(vault, parts, 1, stored)
+    place = parts.places.sections[1]
+    packs = base.steadily(
+        lambda: manifests.decode_part(vault, parts, 1, base.exactly(store, PREFIX + name, *place))
+    )
     return {packs[offset : offset + 16] for offset in range(0, len(packs), pack.ENTRY_BYTES)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from typing import NamedTuple, Optional
 
 from onebackup_driver.repository import problems, reading
 from onebackup_driver.repository.format import pack
@@ -14,7 +14,7 @@ from onebackup_driver.repository.repository import Repository
 
 
 class Marked(NamedTuple):
-    """`packs` by id; `broken`: needed packs that are gone or cannot be read, and why."""
+    """`packs` by id; `broken`: needed packs that cannot tell which others they need, and why."""
 
     restore_points: int
     packs: set[bytes]
@@ -22,23 +22,36 @@ class Marked(NamedTuple):
 
 
 def needed(repository: Repository, indexes: Iterable[IndexFile]) -> Marked:
-    """Read every manifest. Raises Damaged for one that cannot be read: what it needs is not known then."""
-    packs: set[bytes] = set()
-    count = 0
-    with ThreadPoolExecutor(repository.store.parallel) as pool:
-        for ids in pool.map(lambda name: _of_manifest(repository, name), repository.names()):
-            packs |= ids
-            count += 1
+    """Read every manifest. Raises Damaged for one that cannot be read: what it needs is not known then.
+
+    They are listed twice, so that nothing depends on a single listing that was not complete."""
+    names = set(repository.names())
+    packs = of_manifests(repository, names)
+    missed = set(repository.names()) - names  # new since then, or left out of the first listing
+    packs |= of_manifests(repository, missed)
     indexed, used = _of_indexes(indexes, packs)
     broken = _of_tables(repository, packs - indexed, used)
-    return Marked(count, packs | used, broken)
+    return Marked(len(names | missed), packs | used, broken)
 
 
-def _of_manifest(repository: Repository, name: str) -> set[bytes]:
+def of_manifests(repository: Repository, names: Iterable[str]) -> set[bytes]:
+    """The packs that these restore points name; of those that are deleted meanwhile, none. Raises Damaged, StoreFailed."""
+    packs: set[bytes] = set()
+    missing: list[str] = []
+    with ThreadPoolExecutor(repository.store.parallel) as pool:
+        for name, ids in pool.map(lambda name: (name, _of_manifest(repository, name)), names):
+            packs |= ids or set()
+            if ids is None:
+                missing.append(name)
+    repository.confirm_deleted(missing)
+    return packs
+
+
+def _of_manifest(repository: Repository, name: str) -> Optional[set[bytes]]:
     try:
         return repository.pack_ids_of(name)
     except problems.Missing:
-        return set()  # deleted since the listing
+        return None
 
 
 def _of_indexes(indexes: Iterable[IndexFile], packs: set[bytes]) -> tuple[set[bytes], set[bytes]]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Collection, Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Optional
 
 from onebackup_driver.repository import problems
 from onebackup_driver.repository.format import note
 from onebackup_driver.repository.repository import Repository
+from onebackup_driver.repository.stores import base
 
 UNUSED, DAMAGED = "unused", "damaged"
 _PACKS = 50_000
@@ -24,11 +25,11 @@ class Condemned(NamedTuple):
     modified: float
 
 
-def condemned(repository: Repository) -> list[Condemned]:
-    """All notes on condemned packs. Raises Damaged, StoreFailed."""
+def condemned(repository: Repository, damaged: Optional[list[problems.Damaged]] = None) -> list[Condemned]:
+    """All notes on condemned packs; see `every`. Raises StoreFailed."""
     return [
         Condemned(name, content["reason"], frozenset(bytes.fromhex(text) for text in content["packs"]), modified)
-        for name, content, modified in every(repository, note.CONDEMNED)
+        for name, content, modified in every(repository, note.CONDEMNED, damaged)
     ]
 
 
@@ -54,11 +55,22 @@ def put(repository: Repository, prefix: str, content: dict[str, Any]) -> str:
     return name
 
 
-def every(repository: Repository, prefix: str) -> Iterator[tuple[str, dict[str, Any], float]]:
-    """Name, content and time of each note."""
+def every(
+    repository: Repository, prefix: str, damaged: Optional[list[problems.Damaged]] = None
+) -> Iterator[tuple[str, dict[str, Any], float]]:
+    """Name, content and time of each note. What is wrong with one is added to `damaged`, or raised without it."""
     for entry in list(repository.store.list(prefix)):
         try:
-            stored = repository.store.get(entry.name)
+            content = base.steadily(lambda name=entry.name: _content(repository, name))  # type: ignore[misc]
         except problems.Missing:
             continue  # replaced since
-        yield entry.name, note.decode(repository.vault, entry.name, stored), entry.modified
+        except problems.Damaged as error:
+            if damaged is None:
+                raise
+            damaged.append(error)
+            continue
+        yield entry.name, content, entry.modified
+
+
+def _content(repository: Repository, name: str) -> dict[str, Any]:
+    return note.decode(repository.vault, name, repository.store.get(name))

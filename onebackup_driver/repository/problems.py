@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from onebackup_driver import errors
 
 
@@ -23,12 +26,30 @@ class Missing(RepositoryError):
 
 
 class Damaged(RepositoryError):
-    """An object is not what was written: changed, cut off, exchanged for another one, or forged."""
+    """An object is not what was written: changed, cut off, exchanged for another one, forged, or gone though needed.
 
-    def __init__(self, name: str, reason: str):
-        super().__init__(f"{name} is damaged: {reason}")
+    `restore_point`: the name of the one that cannot be read therefore, where that is known."""
+
+    def __init__(self, name: str, reason: str, restore_point: str = ""):
+        before = f"restore point {restore_point} cannot be read: " if restore_point else ""
+        super().__init__(f"{before}{name} is damaged: {reason}")
         self.name = name
         self.reason = reason
+
+
+@contextmanager
+def of_restore_point(name: str) -> Iterator[None]:
+    """What is found to be damaged or missing inside is told as damage of this restore point."""
+    try:
+        yield
+    except Damaged as error:
+        if name in str(error):
+            raise
+        raise Damaged(error.name, error.reason, name) from error
+    except Missing as error:
+        if name in error.name:
+            raise
+        raise Damaged(error.name, "it is not in the repository", name) from error
 
 
 class NotARepository(errors.Refused):

@@ -10,7 +10,7 @@ import logging
 import secrets
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from typing import Any, Callable, NamedTuple, Optional
 
@@ -67,10 +67,9 @@ def create(store: base.Store, parameters: Optional[Parameters] = None, key: Opti
 def open(store: base.Store, key: Optional[bytes] = None) -> Repository:
     """Open a repository. Raises NotARepository, WrongKey, Damaged, StoreFailed."""
     try:
-        stored = store.get(header.NAME)
+        return Repository(store, *base.steadily(lambda: header.decode(store.get(header.NAME), key)))
     except problems.Missing:
         raise problems.NotARepository(f"there is no repository at {store.place}") from None
-    return Repository(store, *header.decode(stored, key))
 
 
 class Repository:
@@ -106,11 +105,12 @@ class Repository:
         its cells and entries); the facts that it returns are added. When it raises, nothing is published.
         Raises SourceChanged, StoreFailed, RunTooLong and whatever the stream raises: then nothing is published.
         """
-        began = clock.monotonic()
+        watch = clock.Stopwatch()
         known = lookup.Lookup(self.store, self.vault)
         try:
             before = self._parent(parent or "")
             if before is not None:
+                known.avoid_missing(before.entries)
                 known.avoid_users_among(before.entries, self.tables)
             run = saving.Saving(self.store, self.vault, self.parameters, known, self.tables, before)
             saved = run.run(stream, size_bytes, progress)
@@ -119,7 +119,7 @@ class Repository:
         if isinstance(stream, Confirmable):
             stream.confirm()
         more = complete(saved) if complete is not None else {}
-        return self._publish(saved, size_bytes, parent or "", {**(facts or {}), **more}, began)
+        return self._publish(saved, size_bytes, parent or "", {**(facts or {}), **more}, watch)
 
     def _parent(self, name: str) -> Optional[saving.Parent]:
         if not name:
@@ -128,18 +128,22 @@ class Repository:
             return saving.Parent(*self.cells(name))
         except problems.Missing:
             return None
+        except problems.Damaged as error:
+            _log.warning("%s; this backup does without its parent", error)
+            return None
 
     def _publish(
-        self, saved: saving.Saved, size_bytes: int, parent: str, facts: dict[str, Any], began: float
+        self, saved: saving.Saved, size_bytes: int, parent: str, facts: dict[str, Any], watch: clock.Stopwatch
     ) -> Manifest:
         stored = sum(entry.size_bytes for entry in saved.own)
         created, micros = divmod(clock.now_micros(), 1_000_000)
         draft = Manifest("", created, size_bytes, parent, facts, saved.data_bytes, saved.new_bytes, stored, micros)
         name, content = manifest_format.encode(self.vault, secrets.token_bytes(16), draft, saved.cells, saved.entries)
         merging.publish_index(self.store, self.vault, saved, stored + len(content))
-        if clock.monotonic() - began > self.parameters.longest_run_s:
+        if watch.elapsed_s() > self.parameters.longest_run_s:
             raise problems.RunTooLong(
-                f"the run took longer than {self.parameters.longest_run_s} s, as the repository's parameters allow"
+                f"the run took longer than the {self.parameters.longest_run_s} s that the repository's parameters allow, "
+                "or the clock was set, or the machine slept meanwhile"
             )
         if not self.store.put(f"{manifest_format.PREFIX}{name}", content):
             raise problems.StoreFailed(f"the manifest {name} exists already")
@@ -149,16 +153,24 @@ class Repository:
     def _tidy(self) -> None:
         try:
             merging.merge_small(self.store, self.vault, CLOCK)
-        except problems.RepositoryError as error:
+        except (problems.RepositoryError, OSError) as error:
             _log.warning("the indexes were not merged: %s", error)  # the restore point is safe; gc does it
 
     def manifests(self) -> Iterator[Manifest]:
         """All restore points, oldest first. Raises Damaged for one that is not whole, StoreFailed."""
+        missing = []
         for name in self.names():
             try:
                 yield self.load(name)
             except problems.Missing:
-                continue  # deleted since
+                missing.append(name)
+        self.confirm_deleted(missing)
+
+    def confirm_deleted(self, names: Collection[str]) -> None:
+        """Raises StoreFailed for a restore point that is listed, but not found: it was not deleted meanwhile."""
+        there = set(names) & set(self.names()) if names else set()
+        for name in sorted(there):
+            raise problems.StoreFailed(f"{self.store.place}: {manifest_format.PREFIX}{name} is listed, but not found")
 
     def names(self) -> list[str]:
         """The names of all manifests, oldest first. Raises StoreFailed unless all are known."""
@@ -186,7 +198,8 @@ class Repository:
 
     def extents(self, manifest: Manifest) -> Iterator[tuple[int, int, bool]]:
         """The whole disk as (offset, length, zero?), in order, neighbours of one kind joined; exact to a block."""
-        return restoring.extents(self, manifest)
+        with problems.of_restore_point(manifest.name):
+            yield from restoring.extents(self, manifest)
 
     def read(self, manifest: Manifest, offset: int, length: int) -> bytes:
         """Bytes of the disk, checked; fewer only at its end. Raises Damaged, Missing."""
@@ -210,7 +223,8 @@ class Repository:
 
         Several threads call it at once and in no order; `data` is valid only during the call. `write` raises to end.
         """
-        restoring.restore(self, manifest, write, progress)
+        with problems.of_restore_point(manifest.name):
+            restoring.restore(self, manifest, write, progress)
 
     def _cell_bytes(self, manifest: Manifest, number: int) -> Optional[bytes]:
         loaded = self.cells(manifest.name)
@@ -222,7 +236,8 @@ class Repository:
             if cell_id in self._cells:
                 self._cells.move_to_end(cell_id)
                 return self._cells[cell_id]
-        content = self._read_cell(manifest.name, loaded, loaded.cells.cell(number, row))
+        with problems.of_restore_point(manifest.name):
+            content = self._read_cell(manifest.name, loaded, loaded.cells.cell(number, row))
         with self._lock:
             self._cells[cell_id] = content
             while len(self._cells) > _KEPT_CELLS:

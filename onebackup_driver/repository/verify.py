@@ -11,58 +11,21 @@ import random
 import secrets
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Callable, NamedTuple, Optional
+from dataclasses import dataclass
+from typing import Callable, Optional
 
-from onebackup_driver import clock, units
-from onebackup_driver.repository import lookup, notes, problems, reading
-from onebackup_driver.repository.format import index, note, pack
+from onebackup_driver import clock
+from onebackup_driver.repository import lookup, manifests, notes, problems, reading
+from onebackup_driver.repository.format import index, manifest, note, pack
 from onebackup_driver.repository.format.recipe import Recipe
 from onebackup_driver.repository.format.vault import CELL_ID_BYTES
 from onebackup_driver.repository.repository import Repository
+from onebackup_driver.repository.stores import base
+from onebackup_driver.repository.verify_report import DamagedCell, Report
 
 Progress = Callable[[int, int], None]
 _NOTE_EVERY_S = 60.0
 _DAY_S = 24 * 3600
-
-
-class DamagedCell(NamedTuple):
-    """A cell that cannot be read, why, and the names of the restore points it belongs to."""
-
-    cell_id: str
-    pack: str
-    reason: str
-    restore_points: tuple[str, ...]
-
-
-@dataclass
-class Report:
-    """What a run checked and found; `objects` are damaged or missing ones that are no cells: name and reason."""
-
-    restore_points: int = 0
-    packs: int = 0
-    cells: int = 0
-    data_bytes: int = 0
-    passed_over: int = 0
-    damaged: list[DamagedCell] = field(default_factory=list)
-    objects: list[tuple[str, str]] = field(default_factory=list)
-
-    @property
-    def is_whole(self) -> bool:
-        return not self.damaged and not self.objects
-
-    def lines(self) -> list[str]:
-        """The report in words."""
-        said = [
-            f"checked {self.restore_points} manifests, {self.packs} packs, {self.cells} cells "
-            f"({units.size_in_words(self.data_bytes / units.MIB)}); "
-            f"{self.passed_over} packs were not asked for"
-        ]
-        said += [f"{name}: {reason}" for name, reason in self.objects]
-        for cell in self.damaged:
-            points = ", ".join(cell.restore_points) or "no restore point"
-            said.append(f"cell {cell.cell_id[:16]} in {cell.pack}: {cell.reason}; belongs to {points}")
-        return said
 
 
 @dataclass(frozen=True)
@@ -89,6 +52,7 @@ class _Verification:
         self._all_whole: set[bytes] = set()
         self._suspects: set[bytes] = set()
         self._bad: list[tuple[bytes, str, str]] = []
+        self._missing: set[str] = set()
         self._noted = clock.monotonic()
         self._done = 0
         self._failure: Optional[BaseException] = None
@@ -96,6 +60,7 @@ class _Verification:
     def run(self) -> Report:
         packs = self._manifests()
         self._indexes()
+        self._notes()
         chosen = self._chosen(sorted(packs))
         self._report.passed_over = len(packs) - len(chosen)
         self._total = len(chosen)
@@ -107,20 +72,42 @@ class _Verification:
 
     def _manifests(self) -> set[bytes]:
         packs: set[bytes] = set()
-        for name in self._repository.names():
+        missing = []
+        for entry in list(self._repository.store.list(manifest.PREFIX)):
+            name = entry.name[len(manifest.PREFIX) :]
             try:
-                packs |= {entry.pack_id for entry in self._repository.cells(name).entries}
+                packs |= {item.pack_id for item in self._repository.cells(name).entries}
                 self._report.restore_points += 1
+                self._check_length(entry, name)
             except problems.Damaged as error:
                 self._report.objects.append((error.name, error.reason))
             except problems.Missing:
-                continue  # deleted since the listing
+                missing.append(name)
+        self._repository.confirm_deleted(missing)
         return packs
+
+    def _check_length(self, entry: base.Entry, name: str) -> None:
+        places = manifests.head(self._repository.store, self._repository.vault, name).places
+        if entry.size_bytes != sum(places.sections[-1]):
+            raise problems.Damaged(entry.name, "it is longer or shorter than it says")
+
+    def _notes(self) -> None:
+        """Condemned ones are written anew by gc; what a damaged one said of verified packs is found out again."""
+        damaged: list[problems.Damaged] = []
+        notes.condemned(self._repository, damaged)
+        told: list[problems.Damaged] = []
+        for _ in notes.every(self._repository, note.VERIFIED, told):
+            pass
+        for error in told:
+            self._repository.store.delete(error.name)
+        objects = self._report.objects
+        objects += [(error.name, f"{error.reason}; onebackup repository gc writes it anew") for error in damaged]
+        objects += [(error.name, f"{error.reason}; it is removed, nothing depends on it") for error in told]
 
     def _indexes(self) -> None:
         for entry in list(self._repository.store.list(index.PREFIX)):
             try:
-                file = lookup.IndexFile(self._repository.store, self._repository.vault, entry.name)
+                file = base.steadily(lambda name=entry.name: self._index(name))  # type: ignore[misc]
             except problems.Missing:
                 continue
             except problems.Damaged as error:
@@ -134,6 +121,10 @@ class _Verification:
                 self._report.objects.append((error.name, error.reason))
             finally:
                 file.close()
+
+    def _index(self, name: str) -> lookup.IndexFile:
+        """As it is in the store, whatever a copy on this machine says."""
+        return lookup.IndexFile(self._repository.store, self._repository.vault, name, fresh=True)
 
     def _chosen(self, packs: list[bytes]) -> list[bytes]:
         choice = self._choice
@@ -151,7 +142,7 @@ class _Verification:
         runs: dict[str, set[str]] = {}
         ended: set[str] = set()
         began: dict[str, float] = {}
-        for _, content, _ in notes.every(self._repository, note.VERIFIED):
+        for _, content, _ in notes.every(self._repository, note.VERIFIED, []):
             runs.setdefault(content["run"], set()).update(content["packs"])
             began[content["run"]] = content["began"]
             if content["finished"]:
@@ -191,8 +182,10 @@ class _Verification:
     def _check(self, reader: reading.CellReader, pack_id: bytes) -> None:
         name = pack.name_of(pack_id)
         try:
-            table = self._repository.tables.table(reading.entry_of(self._repository.store, pack_id))
+            table = base.steadily(lambda: self._table(pack_id))
         except (problems.Damaged, problems.Missing) as error:
+            if isinstance(error, problems.Missing):
+                self._missing.add(name)
             self._table_is_bad(pack_id, name, str(error))
             return
         results = (self._problem(reader, table, number) for number in range(len(table.offsets)))
@@ -204,6 +197,13 @@ class _Verification:
             self._bad += [(cell_id, name, reason) for cell_id, reason, _ in bad]
             self._suspects.update(suspect for _, _, suspects in bad for suspect in suspects)
             self._checked(None if bad else pack_id)
+
+    def _table(self, pack_id: bytes) -> pack.Table:
+        store = self._repository.store
+        table = self._repository.tables.table(reading.entry_of(store, pack_id))
+        if store.get(table.name, 0, pack.HEAD_BYTES) != pack.head(self._repository.vault, pack_id):
+            raise problems.Damaged(table.name, "its head is not that of this pack")
+        return table
 
     def _problem(
         self, reader: reading.CellReader, table: pack.Table, number: int
@@ -251,7 +251,11 @@ class _Verification:
         self._report.damaged = [
             DamagedCell(cell_id.hex() or "all", where, reason, tuple(sorted(found)))
             for (cell_id, where, reason), found in zip(self._bad, points)
+            if found or where not in self._missing  # deleted by gc after its last restore point was
         ]
+        kept = {cell.pack for cell in self._report.damaged}
+        objects = self._report.objects
+        self._report.objects = [item for item in objects if item[0] not in self._missing or item[0] in kept]
 
     def _found_in(self, name: str) -> Iterator[int]:
         try:
@@ -268,7 +272,7 @@ class _Verification:
     def _condemn(self) -> None:
         """Nothing new refers to a pack with damage; one that is whole again is free again."""
         known: set[bytes] = set()
-        for old in notes.condemned(self._repository):
+        for old in notes.condemned(self._repository, []):
             if old.reason != notes.DAMAGED:
                 continue
             remaining = old.packs - (self._all_whole - self._suspects)
@@ -280,9 +284,13 @@ class _Verification:
 
 
 def last_verified(repository: Repository) -> dict[bytes, float]:
-    """When each pack was last found whole, in seconds since the epoch."""
+    """When each pack was last found whole, in seconds since the epoch. What claims to be of the future is not believed:
+    it was written by a machine whose clock was wrong."""
     seen: dict[bytes, float] = {}
-    for _, content, _ in notes.every(repository, note.VERIFIED):
+    now = clock.now()
+    for _, content, _ in notes.every(repository, note.VERIFIED, []):
+        if content["time"] > now + _DAY_S:
+            continue
         for text in content["packs"]:
             pack_id = bytes.fromhex(text)
             seen[pack_id] = max(seen.get(pack_id, 0), content["time"])

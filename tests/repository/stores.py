@@ -64,9 +64,9 @@ class Counted(base.Store):
     def free_mb(self) -> Optional[int]:
         return self.inner.free_mb()
 
-    def local_copy(self, name: str, repository_id: bytes) -> Path:
+    def local_copy(self, name: str, repository_id: bytes, fresh: bool = False) -> Path:
         self._number("copy", name)
-        return self.inner.local_copy(name, repository_id)
+        return self.inner.local_copy(name, repository_id, fresh)
 
 
 class _CountedWriter(base.Writer):

@@ -10,6 +10,7 @@ from typing import Optional
 
 import pytest
 
+from onebackup_driver import clock
 from onebackup_driver.repository import problems, repository, verify
 from onebackup_driver.repository.stores.directory import DirectoryStore
 
@@ -143,7 +144,7 @@ def _saved_by(forger: repository.Repository) -> object:
 
 def _publish_forged(publish: object, run: object, made: repository.Repository) -> str:
     before = set(made.names())
-    publish(run, len(NEXT), "", {}, 1e18)  # type: ignore[operator]
+    publish(run, len(NEXT), "", {}, clock.Stopwatch())  # type: ignore[operator]
     return (set(made.names()) - before).pop()
 
 

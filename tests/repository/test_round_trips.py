@@ -154,10 +154,15 @@ def _failing_stream() -> object:
     yield Extent(CELL, 10, b"0123456789"[: 1 // 0])
 
 
-def test_a_run_that_was_too_long_is_refused(directory: DirectoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("which", ["it ran", "the machine slept", "the clock was set"])
+def test_a_run_that_was_too_long_is_refused(
+    directory: DirectoryStore, monkeypatch: pytest.MonkeyPatch, which: str
+) -> None:
     made = repository.create(directory, SMALL)
-    moments = iter([0.0, SMALL.longest_run_s + 1.0])
-    monkeypatch.setattr("onebackup_driver.clock.monotonic", lambda: next(moments))
+    long = SMALL.longest_run_s + 1.0
+    later = {"it ran": (long, long, long), "the machine slept": (1.0, long, long), "the clock was set": (1.0, 1.0, long)}
+    moments = iter([(0.0, 0.0, 0.0), later[which]])
+    monkeypatch.setattr("onebackup_driver.clock._all_clocks", lambda: next(moments))
     with pytest.raises(problems.RunTooLong):
         disks.save(made, disks.content(1))
     assert made.names() == []

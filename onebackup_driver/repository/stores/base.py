@@ -11,11 +11,12 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import NamedTuple, Optional
+from typing import Callable, NamedTuple, Optional, TypeVar
 
 from onebackup_driver.repository import problems
 from onebackup_driver.repository.extent import Buffer
 
+_Content = TypeVar("_Content")
 _NAME = re.compile(r"[a-zA-Z0-9_-][a-zA-Z0-9_.-]*(/[a-zA-Z0-9_-][a-zA-Z0-9_.-]*)*")
 
 
@@ -92,8 +93,10 @@ class Store(ABC):
         """Free space in MiB; None when the store does not know an end."""
 
     @abstractmethod
-    def local_copy(self, name: str, repository_id: bytes) -> Path:
-        """A file on this machine with the object's content, which stays until the store is closed. Raises Missing."""
+    def local_copy(self, name: str, repository_id: bytes, fresh: bool = False) -> Path:
+        """A file on this machine with the object's content, which stays until the store is closed. Raises Missing.
+
+        `fresh`: as it is in the store now, whatever an earlier copy says."""
 
     def keep_copies(self, names: Collection[str], repository_id: bytes) -> None:
         """Remove local copies of other objects than these; nothing where objects are local files anyway."""
@@ -112,6 +115,14 @@ def check_name(name: str) -> None:
     """Refuse a name that could leave the repository."""
     if not _NAME.fullmatch(name):
         raise problems.StoreFailed(f"not the name of an object: {name!r}")
+
+
+def steadily(read: Callable[[], _Content]) -> _Content:
+    """Read and check; once more when it came damaged: what was garbled on its way is whole the next time."""
+    try:
+        return read()
+    except problems.Damaged:
+        return read()
 
 
 def exactly(store: Store, name: str, offset: int, length: int) -> bytes:

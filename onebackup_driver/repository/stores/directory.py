@@ -107,7 +107,7 @@ class DirectoryStore(base.Store):
             raise _failed(self.root, "free space", error) from error
         return status.f_bavail * status.f_frsize // MIB
 
-    def local_copy(self, name: str, repository_id: bytes) -> Path:
+    def local_copy(self, name: str, repository_id: bytes, fresh: bool = False) -> Path:
         self.size(name)
         return self.root / name
 

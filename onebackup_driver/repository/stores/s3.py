@@ -114,10 +114,10 @@ class S3Store(base.Store):
     def free_mb(self) -> Optional[int]:
         return None
 
-    def local_copy(self, name: str, repository_id: bytes) -> Path:
+    def local_copy(self, name: str, repository_id: bytes, fresh: bool = False) -> Path:
         for folder in (self._cache / repository_id.hex(), self._own_folder()):
             path = folder / name.replace("/", "_")
-            if path.is_file():
+            if path.is_file() and not fresh:
                 return path
             try:
                 folder.mkdir(parents=True, exist_ok=True, mode=0o700)
