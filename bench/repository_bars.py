@@ -57,6 +57,9 @@ def _days(samples: Samples) -> Iterator[Bar]:
         yield _ratio(samples, step, "wall_s", peers, 0.4)
     yield _ratio(samples, RESTORE, "wall_s", peers, 0.55)
     comparable = [peer for peer in (BORG, RESTIC) if peer in peers]
+    if BORG in peers:
+        ratio = samples.median("full", OURS).cpu_s / samples.median("full", BORG).cpu_s
+        yield Bar(f"full backup, CPU / {BORG} (the same level of compression)", ratio)
     for step, name in (("day 3", "three days"), ("clone VM", "three days and the clone VM")):
         best = min(comparable, key=lambda peer: samples.median(step, peer).mb)
         ratio = samples.median(step, OURS).mb / samples.median(step, best).mb
