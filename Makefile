@@ -3,3 +3,13 @@
 .PHONY: faults
 faults:
 	.venv/bin/python -m tests.faults $(FAULTS)
+
+# `make hammer`: everybody at work at the same time, by seed. HAMMER="--version 7.4 --seed 7 --operations 200"
+.PHONY: hammer
+hammer:
+	nice -n 19 .venv/bin/python -m tests.concurrency $(or $(HAMMER),--seeds 10 --operations 60)
+
+# `make fuzz`: every parser with any bytes, each target for FUZZ_SECONDS (30 targets). FUZZ="--group payloads"
+.PHONY: fuzz
+fuzz:
+	nice -n 19 .venv/bin/python -m tests.hostile.fuzz --seconds $(or $(FUZZ_SECONDS),30) $(FUZZ)

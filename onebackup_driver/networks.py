@@ -4,12 +4,16 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from typing import Optional
 
 from lxml import etree
 
 from onebackup_driver import xml_values
 from onebackup_driver.xml_values import Vector
+
+
+_MAC = re.compile(r"[0-9A-Fa-f]{2}(?::[0-9A-Fa-f]{2}){5}")
 
 
 def obstacle(network: etree._Element, nic: Vector) -> str:
@@ -43,7 +47,7 @@ def new_mac(network: etree._Element, nic: Vector) -> str:
         first = _mac_number(xml_values.text(item, "MAC"))
         if ip and mac and first is not None and _inside(ip, item):
             index = int(ipaddress.IPv4Address(ip)) - int(ipaddress.IPv4Address(xml_values.text(item, "IP")))
-            found = ":".join(f"{byte:02x}" for byte in (first + index).to_bytes(6, "big"))
+            found = ":".join(f"{byte:02x}" for byte in (first + index).to_bytes(7, "big")[1:])
             return "" if found == mac else found
     return ""
 
@@ -55,11 +59,7 @@ def _mac_inside(mac: str, address_range: etree._Element) -> bool:
 
 
 def _mac_number(mac: str) -> Optional[int]:
-    digits = mac.replace(":", "")
-    try:
-        return int(digits, 16) if len(digits) == 12 else None
-    except ValueError:
-        return None
+    return int(mac.replace(":", ""), 16) if _MAC.fullmatch(mac) else None
 
 
 def _inside(ip: str, address_range: etree._Element) -> bool:

@@ -16,6 +16,7 @@ from datetime import date, datetime, time, timedelta, tzinfo
 from typing import Optional
 
 _RANGE = re.compile(r"(\d{1,2}):(\d{2})\s*-\s*(\d{1,2}):(\d{2})")
+_ZONE = re.compile(r"[A-Za-z0-9+_-]{1,40}(?:/[A-Za-z0-9+_-]{1,40}){0,3}")
 _DAY_MINUTES = 24 * 60
 _DAYS_AHEAD = 9
 _LIMIT_CHARACTERS = 500
@@ -149,6 +150,9 @@ def _zone(name: str) -> Optional[tzinfo]:
         return None
     import zoneinfo
 
+    # zoneinfo makes the name a file's and a package's: what is not one of a zone never gets there
+    if not _ZONE.fullmatch(name):
+        raise Bad(f"the time zone {name[:60]!r} is unknown; it is a name like Europe/Madrid or UTC")
     try:
         return zoneinfo.ZoneInfo(name)
     except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError) as error:
