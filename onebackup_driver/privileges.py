@@ -31,6 +31,14 @@ def become(uid: int, gid: int) -> None:
     os.setuid(uid)
 
 
+def own_name() -> str:
+    """The name of the user this process works as; its number when it has none."""
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())
+
+
 def _nearest_existing(path: Path) -> Path:
     while not path.exists() and path != path.parent:
         path = path.parent

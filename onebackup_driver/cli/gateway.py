@@ -10,7 +10,7 @@ import signal
 import sys
 from dataclasses import replace
 
-from onebackup_driver import configuration, errors, paths
+from onebackup_driver import configuration, errors, paths, privileges
 from onebackup_driver.site_rules import Configuration
 
 
@@ -29,14 +29,16 @@ def _run(arguments: argparse.Namespace) -> int:
     site = configuration.load(where.configuration)
     if site.state_directory:
         where = paths.with_state(where, site.state_directory)
+    privileges.drop_to_owner_of(where.state)
     rules = site.gateway if arguments.port is None else replace(site.gateway, port=arguments.port)
     level = logging.INFO if arguments.verbose else logging.WARNING
     logging.basicConfig(stream=sys.stderr, level=level, format="%(levelname)s: %(message)s")
     logging.captureWarnings(True)
     try:
         asyncio.run(_until_told(replace(site, gateway=rules), where))
-    except OSError as error:
-        raise errors.Failed(f"the gateway cannot listen on {rules.address} port {rules.port}: {error}") from error
+    except (OSError, OverflowError) as error:
+        what = f"the gateway cannot listen on {rules.address} port {rules.port}"
+        raise errors.Failed(f"{what}: {errors.in_words(error)}") from error
     return errors.EXIT_DONE
 
 

@@ -19,19 +19,21 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
     create = _verb(verbs, "create", "make a new, empty repository", "repository_shown.create")
     create.add_argument("--encrypt", action="store_true", help="encrypt it; --key-file is made if it is not there")
-    create.add_argument("--compression-level", type=int, default=1, metavar="1-19")
-    create.add_argument("--grace-hours", type=int, metavar="N", help="gc deletes what was unused for so long (36)")
-    create.add_argument("--longest-run-hours", type=int, metavar="N", help="longer backups are refused (24)")
+    create.add_argument("--compression-level", type=_whole(1, 19), default=1, metavar="1-19")
+    create.add_argument("--grace-hours", type=_whole(1), metavar="N", help="gc deletes what was unused so long (36)")
+    create.add_argument("--longest-run-hours", type=_whole(1), metavar="N", help="longer backups are refused (24)")
     _verb(verbs, "list", "the restore points of disks in it", "repository_shown.list")
     show = _verb(verbs, "show", "one restore point", "repository_shown.show")
     show.add_argument("name", help="the name of the restore point, see: onebackup repository list")
     _verb(verbs, "status", "size, deduplication, compression, growth", "repository_shown.status")
     verify = _verb(verbs, "verify", "read everything and compare it with its hashes", "repository_work.verify")
-    verify.add_argument("--sample", type=float, metavar="PERCENT", help="only so much of it, chosen at random")
-    verify.add_argument("--older-than-days", type=float, metavar="N", help="only what was not verified for N days")
+    verify.add_argument("--sample", type=_percent, metavar="PERCENT", help="only so much of it, chosen at random")
+    verify.add_argument("--older-than-days", type=_whole(0), metavar="N", help="only what was not verified for N days")
     verify.add_argument("--resume", action="store_true", help="go on where a run that was broken off stood")
     collect = _verb(verbs, "gc", "free what no restore point needs any more", "repository_work.collect")
     collect.add_argument("--dry-run", action="store_true", help="say what would be freed, change nothing")
+    again = _verb(verbs, "reindex", "make lost or damaged indexes again, from the packs", "repository_work.reindex")
+    again.add_argument("--dry-run", action="store_true", help="say what would be done, change nothing")
     key = verbs.add_parser("key", help="the key of an encrypted repository")
     keys = key.add_subparsers(title="verbs", metavar="VERB", required=True)
     _verb(keys, "export", "print the key: put it into a safe", "repository_work.export_key")
@@ -50,6 +52,27 @@ def _verb(
     parser.add_argument("--json", action="store_true", help="for programs")
     parser.set_defaults(run=_later(run))
     return parser
+
+
+def _whole(lowest: int, highest: int = 10**6) -> Callable[[str], int]:
+    """A whole number in a range, for argparse."""
+
+    def read(text: str) -> int:
+        if text.isascii() and text.isdigit() and lowest <= int(text) <= highest:
+            return int(text)
+        raise argparse.ArgumentTypeError(f"{text[:20]!r} is not a whole number from {lowest} to {highest}")
+
+    return read
+
+
+def _percent(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if 0 < value <= 100:
+        return value
+    raise argparse.ArgumentTypeError(f"{text[:20]!r} is not a number above 0, up to 100")
 
 
 def _later(name: str) -> Callable[[argparse.Namespace], int]:

@@ -5,16 +5,19 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import shlex
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from onebackup_driver import app, configuration, errors, frontend, paths, repositories, served
+from onebackup_driver import app, configuration, errors, frontend, paths, privileges, repositories, served
 from onebackup_driver.cli import progress_line
 from onebackup_driver.market import listed
-from onebackup_driver.repository import gc, keys, location, repository
+from onebackup_driver.repository import gc, keys, location, problems, reindexing, repository
 from onebackup_driver.repository import status as repository_status
 from onebackup_driver.repository import verify as repository_verify
+from onebackup_driver.repository.format import header, index
 from onebackup_driver.repository.format.header import Parameters
 from onebackup_driver.repository.format.manifest import Manifest
 from onebackup_driver.repository.repository import Repository
@@ -31,8 +34,33 @@ def create(arguments: argparse.Namespace) -> Repository:
     parameters = _parameters(arguments)
     if parameters.problem():
         raise errors.UsageError(parameters.problem())
-    store = repositories.locate(settings, where.state / "cache").open_store()
+    place = repositories.locate(settings, where.state / "cache")
+    if place.kind == "dir":
+        _check_empty(place.path)
+        _check_writable(place.path)
+    store = place.open_store()
     return repository.create(store, parameters, _new_key(settings.key_file) if settings.key_file else None)
+
+
+def _check_empty(folder: Path) -> None:
+    """A repository gets a directory of its own: what else is in it could be overwritten, and gc would meet it. What is
+    in the way in a repository is told by `repository.create`. Raises Refused."""
+    if not folder.is_dir() or (folder / header.NAME).exists():
+        return
+    others = sorted(path.name for path in folder.iterdir() if path.name != "lost+found" and path.name[0] != ".")
+    if others:
+        named = ", ".join(others[:3])
+        raise errors.Refused(f"{folder} is not empty ({named}): a repository gets a directory of its own")
+
+
+def _check_writable(folder: Path) -> None:
+    """Raises Refused with what root should type."""
+    nearest = next(path for path in (folder, *folder.parents) if path.exists())
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        user = privileges.own_name()
+        raise errors.Refused(
+            f"user {user} may not write in {nearest}; as root: install -d -o {user} -m 700 {shlex.quote(str(folder))}"
+        )
 
 
 def _parameters(arguments: argparse.Namespace) -> Parameters:
@@ -57,6 +85,16 @@ def open(arguments: argparse.Namespace) -> Repository:
     return repositories.open(_settings(arguments), _where()[1])
 
 
+def point(arguments: argparse.Namespace) -> Manifest:
+    """The restore point that is meant. Raises Refused when there is none, and what `open` raises."""
+    try:
+        return open(arguments).load(arguments.name)
+    except problems.Missing:
+        raise errors.Refused(
+            f"there is no restore point {arguments.name[:80]!r} in it; see: onebackup repository list"
+        ) from None
+
+
 def status(arguments: argparse.Namespace) -> repository_status.Status:
     return repository_status.of(open(arguments))
 
@@ -70,7 +108,24 @@ def verify(arguments: argparse.Namespace) -> int:
         print(json.dumps({**asdict(report), "whole": report.is_whole}, indent=2))
     else:
         print("\n".join(report.lines()))
+        print("all of that is whole" if report.is_whole else _verdict(report))
     return errors.EXIT_DONE if report.is_whole else errors.EXIT_FAILED
+
+
+def _verdict(report: repository_verify.Report) -> str:
+    points = {name for cell in report.damaged for name in cell.restore_points}
+    text = f"DAMAGED: {len(report.damaged)} cells of {len(points)} restore points, {len(report.objects)} other objects"
+    if any(name.startswith(index.PREFIX) for name, _ in report.objects):
+        text += "; indexes are made again by: onebackup repository reindex"
+    return text
+
+
+def reindex(arguments: argparse.Namespace) -> int:
+    """Index what no whole index knows. Exit code 1 when something had to be left out."""
+    with progress_line.shown("packs read") as shown:
+        report = reindexing.reindex(open(arguments), arguments.dry_run, shown)
+    print(json.dumps(asdict(report), indent=2) if arguments.json else "\n".join(report.lines()))
+    return errors.EXIT_FAILED if report.unreadable else errors.EXIT_DONE
 
 
 def collect(arguments: argparse.Namespace) -> int:
@@ -129,7 +184,7 @@ def what(point: Manifest) -> str:
     if not isinstance(tags, dict) or not tags.get("VM_ID"):
         return name or "-"
     disk = f"disk {tags['DISK_ID']} of " if "DISK_ID" in tags else ""
-    return f"{disk}VM {tags['VM_ID']} ({tags.get('VM_NAME', '')})"
+    return f"{disk}VM {tags['VM_ID']}" + (f" ({tags['VM_NAME']})" if tags.get("VM_NAME") else "")
 
 
 def _settings(arguments: argparse.Namespace) -> repositories.Settings:
@@ -142,7 +197,8 @@ def _settings(arguments: argparse.Namespace) -> repositories.Settings:
     else:
         known = repositories.known(where, text) if text.isalnum() else None
         if known is None:
-            raise errors.UsageError(f"{text[:80]!r} is neither dir:/path nor s3://bucket/prefix nor a known id")
+            meant = f"; is it dir:{text[:80]}?" if text.startswith("/") else ""
+            raise errors.UsageError(f"{text[:80]!r} is neither dir:/path nor s3://bucket/prefix nor a known id{meant}")
         found = known
     return _overlaid(found, arguments)
 
@@ -171,6 +227,8 @@ def _of_marketplace(
 def _where() -> tuple[Configuration, paths.Paths]:
     where = paths.find()
     site = configuration.load(where.configuration)
-    return site, paths.with_state(where, site.state_directory) if site.state_directory else where
+    where = paths.with_state(where, site.state_directory) if site.state_directory else where
+    privileges.drop_to_owner_of(where.state)  # what root makes the driver could not read
+    return site, where
 
 

@@ -188,5 +188,5 @@ def _tls(rules: Gateway) -> Optional[ssl.SSLContext]:
     try:
         context.load_cert_chain(rules.tls_certificate, rules.tls_key or None)
     except (OSError, ssl.SSLError) as error:
-        raise errors.UsageError(f"the gateway's certificate cannot be used: {error}") from error
+        raise errors.UsageError(f"the gateway's certificate {rules.tls_certificate} cannot be used: {error}") from error
     return context

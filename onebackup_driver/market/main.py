@@ -5,8 +5,11 @@ nothing on stdout, another exit code, and one line on stderr with the reason, wi
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from onebackup_driver import configuration, errors, paths, plain, signals
 from onebackup_driver.market import payload
@@ -20,10 +23,26 @@ def run(action: str) -> None:
     sys.exit(_guarded(action))
 
 
+class _Kept(logging.Handler):
+    """What is worth a warning when the action worked out; of a failure oned shall read the reason only."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.texts: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.texts.append(plain.line(record.getMessage()))
+
+
 def _guarded(action: str) -> int:
+    warnings = _Kept()
+    logging.getLogger().addHandler(warnings)
+    logging.captureWarnings(True)
     try:
         signals.install()
-        answer = importlib.import_module(f"onebackup_driver.market.{_ACTIONS[action]}").answer(_site, _request())
+        with _nobody_else_prints():
+            answer = importlib.import_module(f"onebackup_driver.market.{_ACTIONS[action]}").answer(_site, _request())
+        sys.stderr.writelines(f"WARN: {text}\n" for text in dict.fromkeys(warnings.texts))
         sys.stdout.write(answer)
         sys.stdout.flush()
         return errors.EXIT_DONE
@@ -35,6 +54,19 @@ def _guarded(action: str) -> int:
         return _failed(str(error), errors.EXIT_FAILED)
     except Exception as error:
         return _failed(f"a bug in onebackup: {error!r}; {_kept(action)}", errors.EXIT_BUG)
+
+
+@contextmanager
+def _nobody_else_prints() -> Iterator[None]:
+    """Standard output is the answer: what a library or a child writes there meanwhile goes nowhere."""
+    kept, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def _request() -> payload.Request:

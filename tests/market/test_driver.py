@@ -97,6 +97,25 @@ def test_monitor(front: Front, tmp_path: Path) -> None:
         assert f'NAME="the \\"app\\" {seed}"' in app and f'RUN="{seed:032x}"' in app and 'TYPE="IMAGE"' in app
 
 
+def test_warnings_only_where_it_worked_out(front: Front, tmp_path: Path) -> None:
+    """oned of 6.x takes all of stderr for the reason of a failure."""
+    front.import_(disk(tmp_path / "image"), "raw").values  # noqa: B018
+    (index,) = (Path(front.market["REPOSITORY"][4:]) / "index").iterdir()
+    index.chmod(0o600)
+    index.write_bytes(index.read_bytes()[:-7])
+    done = front.import_(disk(tmp_path / "image", 2), "raw")
+    assert done.code == 0 and len(done.out.splitlines()) == 4
+    (line,) = done.err.splitlines()
+    assert re.match(r"WARN: index/\S+ is damaged: .*; it is passed over$", line)
+    cut = disk(tmp_path / "cut", 3)
+    xml = front.import_xml(cut, "raw").replace("<SIZE>1</SIZE>", "<SIZE>99</SIZE>")
+    assert "ends early" in front.run("import", xml).reason
+    reindexed = front.onebackup("repository", "reindex", front.market["REPOSITORY"])
+    assert reindexed.code == 0 and "it is damaged: index/" in reindexed.out
+    assert front.import_(disk(tmp_path / "again", 1), "raw").values["MD5"]
+    assert front.onebackup("repository", "verify", front.market["REPOSITORY"]).code == 0
+
+
 def test_no_app_is_listed_while_one_cannot_be(front: Front, tmp_path: Path) -> None:
     front.market["PUBLISH_CATALOGUE"] = "yes"
     front.import_(disk(tmp_path / "image"), "raw").values  # noqa: B018
