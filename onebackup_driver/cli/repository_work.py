@@ -14,7 +14,7 @@ from typing import Any
 from onebackup_driver import app, configuration, errors, frontend, paths, privileges, repositories, served
 from onebackup_driver.cli import progress_line
 from onebackup_driver.market import listed
-from onebackup_driver.repository import gc, keys, location, problems, reindexing, repository
+from onebackup_driver.repository import gc, keys, location, problems, reindexing, repository, verify_report
 from onebackup_driver.repository import status as repository_status
 from onebackup_driver.repository import verify as repository_verify
 from onebackup_driver.repository.format import header, index
@@ -112,7 +112,7 @@ def verify(arguments: argparse.Namespace) -> int:
     return errors.EXIT_DONE if report.is_whole else errors.EXIT_FAILED
 
 
-def _verdict(report: repository_verify.Report) -> str:
+def _verdict(report: verify_report.Report) -> str:
     points = {name for cell in report.damaged for name in cell.restore_points}
     text = f"DAMAGED: {len(report.damaged)} cells of {len(points)} restore points, {len(report.objects)} other objects"
     if any(name.startswith(index.PREFIX) for name, _ in report.objects):
