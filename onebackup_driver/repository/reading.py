@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Optional
 
 import zstandard
 from cryptography.exceptions import InvalidTag
@@ -25,6 +27,7 @@ class Tables:
     def __init__(self, store: base.Store, keys: vault.Vault, parameters: header.Parameters):
         self._store, self._keys, self._parameters = store, keys, parameters
         self._lock = threading.Lock()
+        self._loading: dict[bytes, threading.Lock] = {}
         self._kept: OrderedDict[bytes, pack.Table] = OrderedDict()
         self._kept_bytes = 0
 
@@ -35,12 +38,24 @@ class Tables:
         return found
 
     def table(self, entry: pack.Entry) -> pack.Table:
-        """The table of a pack. Raises Damaged, Missing."""
+        """The table of a pack; of several threads that need it one fetches it. Raises Damaged, Missing."""
         with self._lock:
-            kept = self._kept.get(entry.pack_id)
-            if kept is not None:
-                self._kept.move_to_end(entry.pack_id)
-                return kept
+            kept = self._again(entry.pack_id)
+            loading = self._loading.setdefault(entry.pack_id, threading.Lock())
+        if kept is not None:
+            return kept
+        with loading:
+            with self._lock:
+                kept = self._again(entry.pack_id)
+            return kept or self._fetched(entry)
+
+    def _again(self, pack_id: bytes) -> Optional[pack.Table]:
+        kept = self._kept.get(pack_id)
+        if kept is not None:
+            self._kept.move_to_end(pack_id)
+        return kept
+
+    def _fetched(self, entry: pack.Entry) -> pack.Table:
         sealed = base.exactly(self._store, pack.name_of(entry.pack_id), entry.table_offset, entry.table_bytes)
         table = pack.decode_table(self._keys, entry, sealed)
         self._keep(entry.pack_id, table)
@@ -52,7 +67,9 @@ class Tables:
                 self._kept[pack_id] = table
                 self._kept_bytes += len(table.content)
             while self._kept_bytes > _TABLES_BYTES and len(self._kept) > 1:
-                self._kept_bytes -= len(self._kept.popitem(last=False)[1].content)
+                gone, table = self._kept.popitem(last=False)
+                self._kept_bytes -= len(table.content)
+                self._loading.pop(gone, None)
 
 
 def entry_of(store: base.Store, pack_id: bytes) -> pack.Entry:
@@ -63,39 +80,67 @@ def entry_of(store: base.Store, pack_id: bytes) -> pack.Entry:
     return pack.decode_trailer(trailer, pack_id, size)
 
 
+def longest_frame(parameters: header.Parameters) -> int:
+    """How long a frame can be as it is stored: what cannot be compressed becomes a little longer."""
+    return parameters.cell_bytes + parameters.cell_bytes // 128 + 1024
+
+
+def fetch(store: base.Store, frame: Frame, buffer: memoryview) -> memoryview:
+    """A frame as it is stored, in the buffer. Raises Damaged when it is longer or the pack is cut off, Missing."""
+    name = pack.name_of(frame.pack_id)
+    if frame.stored_bytes > len(buffer):
+        raise problems.Damaged(name, "a frame is longer than any that is written")
+    view = buffer[: frame.stored_bytes]
+    if store.read_into(name, frame.offset, view) != frame.stored_bytes:
+        raise problems.Damaged(name, "it is cut off")
+    return view
+
+
+def fetch_all(store: base.Store, wanted: Recipe, buffer: memoryview) -> list[memoryview]:
+    """All frames of a cell, in the buffer; none when it has not room for them together. Raises Damaged, Missing."""
+    if sum(frame.stored_bytes for frame in wanted.frames) > len(buffer):
+        return []
+    fetched = []
+    for frame in wanted.frames:
+        fetched.append(fetch(store, frame, buffer))
+        buffer = buffer[frame.stored_bytes :]
+    return fetched
+
+
 class CellReader:
-    """Puts cells together. One for each thread: it owns the buffers that its results point into."""
+    """Puts cells together. For one thread at a time: it owns the buffers that its results point into."""
 
     def __init__(self, store: base.Store, keys: vault.Vault, parameters: header.Parameters):
         self._store, self._keys, self._block_bytes = store, keys, parameters.block_bytes
         self._cell = memoryview(bytearray(parameters.cell_bytes))
         self._raw = memoryview(bytearray(parameters.cell_bytes))
-        bound = parameters.cell_bytes + parameters.cell_bytes // 128 + 1024
+        bound = longest_frame(parameters)
         self._stored = memoryview(bytearray(bound))
         self._opened = memoryview(bytearray(bound if keys.encrypted else 0))
         self._decompressor = zstandard.ZstdDecompressor()
         self._ciphers: dict[bytes, AESGCM] = {}
 
-    def read(self, wanted: Recipe) -> memoryview:
-        """The cell's bytes, checked; valid until the next call. Raises Damaged, Missing."""
+    def read(self, wanted: Recipe, fetched: Sequence[memoryview] = ()) -> memoryview:
+        """The cell's bytes, checked; valid until the next call. `fetched`: its frames as they are stored, when somebody
+        has them (see fetch_all); else they are fetched one after the other. Raises Damaged, Missing."""
         cell = self._cell[: wanted.length]
         if wanted.places == _in_order(wanted.block_count()) and wanted.frames[0].raw_bytes == wanted.length:
-            self._fetch(wanted.frames[0], cell)
+            self._decompress(wanted.frames[0], fetched[0] if fetched else None, cell)
         else:
-            self._assemble(wanted, cell)
+            self._assemble(wanted, fetched, cell)
         if self._keys.cell_id(cell) != wanted.cell_id:
             names = " or ".join(sorted({pack.name_of(frame.pack_id) for frame in wanted.frames})) or "a recipe"
             raise problems.Damaged(names, f"the content of cell {wanted.cell_id.hex()[:16]} is wrong")
         return cell
 
-    def _assemble(self, wanted: Recipe, cell: memoryview) -> None:
+    def _assemble(self, wanted: Recipe, fetched: Sequence[memoryview], cell: memoryview) -> None:
         size = self._block_bytes
         for start, end in _runs_of(wanted.places, recipe.ZERO):
             part = cell[start * size : end * size]
             part[:] = bytes(len(part))
         for number, frame in enumerate(wanted.frames):
             raw = self._raw[: frame.raw_bytes]
-            self._fetch(frame, raw)
+            self._decompress(frame, fetched[number] if fetched else None, raw)
             for begin, end in _runs_of(wanted.places, number):
                 place = wanted.places[2 * begin + 1] * size
                 part = cell[begin * size : end * size]
@@ -103,13 +148,10 @@ class CellReader:
                     raise problems.Damaged(pack.name_of(frame.pack_id), "a frame is shorter than its recipe says")
                 part[:] = raw[place : place + len(part)]
 
-    def _fetch(self, frame: Frame, out: memoryview) -> None:
+    def _decompress(self, frame: Frame, stored: Optional[memoryview], out: memoryview) -> None:
         name = pack.name_of(frame.pack_id)
-        if frame.stored_bytes > len(self._stored):
-            raise problems.Damaged(name, "a frame is longer than any that is written")
-        stored = self._stored[: frame.stored_bytes]
-        if self._store.read_into(name, frame.offset, stored) != frame.stored_bytes:
-            raise problems.Damaged(name, "it is cut off")
+        if stored is None:
+            stored = fetch(self._store, frame, self._stored)
         compressed = self._decrypted(frame, stored, name) if self._keys.encrypted else stored
         try:
             done = self._decompressor.stream_reader(compressed).readinto(out)

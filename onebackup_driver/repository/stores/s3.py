@@ -7,22 +7,22 @@ import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import Collection, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+import threading
+from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, Optional, TypeVar
 
 from onebackup_driver.repository import problems
-from onebackup_driver.repository.extent import Buffer
-from onebackup_driver.repository.stores import base, s3_client
+from onebackup_driver.repository.stores import base, s3_client, s3_upload
 from onebackup_driver.s3_access import Access
-from onebackup_driver.units import MIB
 
-#: Each of them needs two to three cells of memory while it restores.
-_PARALLEL = 6
-#: S3 wants at least 5 MiB a part and takes 10,000 of them.
-_PART_BYTES = 5 * MIB
-_PARTS_AT_ONCE = 3
+#: Requests of a restore at once: enough to make up for 50 ms that each takes; each has memory for one frame.
+_PARALLEL = 8
+_PARTS_AT_ONCE = 4
+#: What is taken from a connection at once.
+_PIECE_BYTES = 256 * 1024
+_Taken = TypeVar("_Taken")
 
 
 class S3Store(base.Store):
@@ -35,8 +35,9 @@ class S3Store(base.Store):
         self.parallel = _PARALLEL
         self._bucket, self._prefix = bucket, f"{prefix}/" if prefix else ""
         self.quota_mb, self._cache = quota_mb, cache or _default_cache()
-        self._client = s3_client.connect(access, _PARALLEL + 2 * _PARTS_AT_ONCE)
-        self._uploads = ThreadPoolExecutor(_PARTS_AT_ONCE, "upload")
+        self.client = s3_client.connect(access, _PARALLEL + 2 * _PARTS_AT_ONCE)
+        self.uploads = ThreadPoolExecutor(_PARTS_AT_ONCE, "upload")
+        self.room = threading.BoundedSemaphore(_PARTS_AT_ONCE)  # parts in memory, of all writers
         self._temporary: Optional[Path] = None
 
     def put(self, name: str, data: bytes) -> bool:
@@ -49,7 +50,7 @@ class S3Store(base.Store):
 
     def _put(self, name: str, data: bytes) -> None:
         with s3_client.translated(self.place, name):
-            self._client.put_object(IfNoneMatch="*", Body=data, **self._at(name))
+            self.client.put_object(IfNoneMatch="*", Body=data, **self.at(name))
 
     def _is_ours(self, name: str, data: bytes) -> bool:
         """A retried put may find what its own lost first attempt has stored. Random ids tell our objects apart."""
@@ -57,7 +58,7 @@ class S3Store(base.Store):
 
     def create(self, name: str) -> base.Writer:
         base.check_name(name)
-        return _Writer(self, name)
+        return s3_upload.Writer(self, name)
 
     def get(self, name: str, offset: int = 0, length: Optional[int] = None) -> bytes:
         base.check_name(name)
@@ -66,42 +67,51 @@ class S3Store(base.Store):
         wanted: dict[str, Any] = {}
         if offset or length is not None:
             wanted = {"Range": f"bytes={offset}-{'' if length is None else offset + length - 1}"}
-        return s3_client.again(self.place, name, lambda: self._get(name, wanted))
+        return s3_client.again(self.place, name, lambda: self._take(name, wanted, _whole, b""))
 
-    def _get(self, name: str, wanted: dict[str, Any]) -> bytes:
+    def read_into(self, name: str, offset: int, view: memoryview) -> int:
+        base.check_name(name)
+        if not view:
+            return 0
+        wanted = {"Range": f"bytes={offset}-{offset + len(view) - 1}"}
+        return s3_client.again(
+            self.place, name, lambda: self._take(name, wanted, lambda body, length: _filled(body, length, view), 0)
+        )
+
+    def _take(
+        self, name: str, wanted: dict[str, Any], take: Callable[[Any, int], _Taken], beyond_the_end: _Taken
+    ) -> _Taken:
+        """What `take` makes of an answer's body and length. Raises BrokeOff when it did not come to its end."""
         from botocore.exceptions import IncompleteReadError, ReadTimeoutError, ResponseStreamingError
 
         with s3_client.translated(self.place, name):
             try:
-                answer = self._client.get_object(**self._at(name), **wanted)
-            except self._client.exceptions.ClientError as error:
+                answer = self.client.get_object(**self.at(name), **wanted)
+            except self.client.exceptions.ClientError as error:
                 if error.response.get("Error", {}).get("Code") in ("InvalidRange", "416"):
-                    return b""
+                    return beyond_the_end
                 raise
             try:
-                data = bytes(answer["Body"].read())
+                return take(answer["Body"], int(answer["ContentLength"]))
             except (IncompleteReadError, ReadTimeoutError, ResponseStreamingError, OSError) as error:
                 raise s3_client.BrokeOff(str(error)) from error
-            if len(data) != answer["ContentLength"]:
-                raise s3_client.BrokeOff(f"{len(data)} of {answer['ContentLength']} bytes came")
-            return data
 
     def size(self, name: str) -> int:
         base.check_name(name)
         with s3_client.translated(self.place, name):
-            return int(self._client.head_object(**self._at(name))["ContentLength"])
+            return int(self.client.head_object(**self.at(name))["ContentLength"])
 
     def delete(self, name: str) -> None:
         base.check_name(name)
         try:
             with s3_client.translated(self.place, name):
-                self._client.delete_object(**self._at(name))
+                self.client.delete_object(**self.at(name))
         except problems.Missing:
             pass
 
     def list(self, prefix: str) -> Iterator[base.Entry]:
         with s3_client.translated(self.place, prefix):
-            pages = self._client.get_paginator("list_objects_v2").paginate(
+            pages = self.client.get_paginator("list_objects_v2").paginate(
                 Bucket=self._bucket, Prefix=self._prefix + prefix, PaginationConfig={"PageSize": s3_client.PAGE}
             )
             for page in pages:
@@ -146,7 +156,7 @@ class S3Store(base.Store):
         try:
             with open(temporary, "wb") as stream:
                 while done < total:
-                    data = base.exactly(self, name, done, min(_PART_BYTES, total - done))
+                    data = base.exactly(self, name, done, min(s3_upload.PART_BYTES, total - done))
                     done += stream.write(data)
             os.replace(temporary, path)
         finally:
@@ -156,7 +166,7 @@ class S3Store(base.Store):
     def remove_stale(self, before: float) -> int:
         removed = 0
         with s3_client.translated(self.place, "the uploads"):
-            pages = self._client.get_paginator("list_multipart_uploads").paginate(
+            pages = self.client.get_paginator("list_multipart_uploads").paginate(
                 Bucket=self._bucket, Prefix=self._prefix
             )
             for page in pages:
@@ -168,108 +178,39 @@ class S3Store(base.Store):
     def _abort(self, key: str, upload_id: str) -> int:
         try:
             with s3_client.translated(self.place, key):
-                self._client.abort_multipart_upload(Bucket=self._bucket, Key=key, UploadId=upload_id)
+                self.client.abort_multipart_upload(Bucket=self._bucket, Key=key, UploadId=upload_id)
             return 1
         except problems.Missing:
             return 0  # another gc was quicker
 
     def close(self) -> None:
-        self._uploads.shutdown()
-        self._client.close()
+        self.uploads.shutdown()
+        self.client.close()
         if self._temporary is not None:
             shutil.rmtree(self._temporary, ignore_errors=True)
 
-    def _at(self, name: str) -> dict[str, str]:
+    def at(self, name: str) -> dict[str, str]:
         return {"Bucket": self._bucket, "Key": self._prefix + name}
 
 
-class _Writer(base.Writer):
-    """Parts go up in the background, three at once for the whole store; a small object is one put."""
+def _whole(body: Any, length: int) -> bytes:
+    data = bytes(body.read())
+    if len(data) != length:
+        raise s3_client.BrokeOff(f"{len(data)} of {length} bytes came")
+    return data
 
-    def __init__(self, store: S3Store, name: str):
-        self._store, self._name = store, name
-        self._buffer = bytearray()
-        self._upload: Optional[str] = None
-        self._parts: list[Future[str]] = []
-        self._size_bytes = 0
 
-    def write(self, data: Buffer) -> None:
-        view = memoryview(data)
-        self._size_bytes += len(view)
-        while view:
-            room = _PART_BYTES - len(self._buffer)
-            self._buffer += view[:room]
-            view = view[room:]
-            if len(self._buffer) == _PART_BYTES:
-                self._send()
-
-    def _send(self) -> None:
-        if self._upload is None:
-            with s3_client.translated(self._store.place, self._name):
-                self._upload = self._store._client.create_multipart_upload(**self._at())["UploadId"]
-        waiting = [part for part in self._parts if not part.done()]
-        if len(waiting) > 1:
-            waiting[0].result()
-        number, data, self._buffer = len(self._parts) + 1, self._buffer, bytearray()
-        self._parts.append(self._store._uploads.submit(self._send_part, number, data))
-
-    def _send_part(self, number: int, data: bytearray) -> str:
-        with s3_client.translated(self._store.place, self._name):
-            answer = self._store._client.upload_part(
-                UploadId=self._upload, PartNumber=number, Body=data, **self._at()
-            )
-            return str(answer["ETag"])
-
-    def publish(self) -> bool:
-        if self._upload is None:
-            data, self._buffer = bytes(self._buffer), bytearray()
-            return self._store.put(self._name, data)
-        if self._buffer:
-            self._send()
-        parts = [{"PartNumber": number, "ETag": part.result()} for number, part in enumerate(self._parts, 1)]
-        # CompleteMultipartUpload knows no condition on every server (Ceph 16): names of large objects are random.
-        if self._is_there():
-            return False
-        self._complete(parts)
-        self._upload = None
-        return True
-
-    def _complete(self, parts: list[dict[str, Any]]) -> None:
-        """A lost answer is asked for again, but the upload may be gone then because it is complete."""
-        try:
-            with s3_client.translated(self._store.place, self._name):
-                self._store._client.complete_multipart_upload(
-                    UploadId=self._upload, MultipartUpload={"Parts": parts}, **self._at()
-                )
-        except problems.RepositoryError:
-            if not self._is_there() or self._store.size(self._name) != self._size_bytes:
-                raise
-
-    def _is_there(self) -> bool:
-        try:
-            self._store.size(self._name)
-            return True
-        except problems.Missing:
-            return False
-
-    def abandon(self) -> None:
-        upload, self._upload = self._upload, None
-        self._buffer = bytearray()
-        if upload is None:
-            return
-        for part in self._parts:
-            part.cancel()
-        for part in self._parts:
-            if not part.cancelled():
-                part.exception()  # waits: a part that arrives after the abort would stay
-        try:
-            with s3_client.translated(self._store.place, self._name):
-                self._store._client.abort_multipart_upload(UploadId=upload, **self._at())
-        except problems.RepositoryError:
-            pass  # gc removes it later
-
-    def _at(self) -> dict[str, str]:
-        return self._store._at(self._name)
+def _filled(body: Any, length: int, view: memoryview) -> int:
+    """Piece by piece, as the whole answer would be in memory twice."""
+    if length > len(view):
+        raise s3_client.BrokeOff(f"{length} bytes came instead of {len(view)}")
+    done = 0
+    while done < length and (piece := body.read(min(_PIECE_BYTES, length - done))):
+        view[done : done + len(piece)] = piece
+        done += len(piece)
+    if done != length:
+        raise s3_client.BrokeOff(f"{done} of {length} bytes came")
+    return done
 
 
 def _default_cache() -> Path:
