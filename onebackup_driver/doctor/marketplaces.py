@@ -52,6 +52,9 @@ def _examine(context: Context, marketplace: Marketplace, element: etree._Element
     if reason:
         return finding.problem(name, f"{known}: {reason}", f"onemarket show {marketplace.marketplace_id}")
     total, free = (xml_values.number(element, key, 0) for key in ("TOTAL_MB", "FREE_MB"))
+    warning = _warning(context, marketplace)
+    if warning:
+        return finding.problem(name, f"{known}: {warning}", f"onemarket update {marketplace.marketplace_id}")
     if total <= 0:
         return finding.ok(name, f"{known} answers; its free space is not known")
     space = f"{units.size_in_words(free)} of {units.size_in_words(total)} free"
@@ -59,6 +62,13 @@ def _examine(context: Context, marketplace: Marketplace, element: etree._Element
         fix = f"make room in it, see: onebackup list, onemarket show {marketplace.marketplace_id}"
         return finding.problem(name, f"{known} is nearly full: {space}", fix)
     return finding.ok(name, f"{known} answers, {space}")
+
+
+def _warning(context: Context, marketplace: Marketplace) -> str:
+    """What works in a marketplace of our driver, but should not stay so."""
+    if marketplace.driver != repositories.DRIVER:
+        return ""
+    return "; ".join(repositories.of_marketplace(marketplace, context.configuration.s3_credentials_file).warnings)
 
 
 def _unreachable(context: Context, marketplace: Marketplace) -> str:

@@ -19,6 +19,8 @@ from sandbox.world import market_drivers
 ENABLED, DISABLED = 0, 1
 REQUIRED = {"http": ("BASE_URL", "PUBLIC_DIR"), "s3": ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "REGION", "BUCKET"),
             "one": (), "linuxcontainers": (), "turnkeylinux": (), "dockerhub": ()}
+#: Of drivers that are not OpenNebula's own: what their MARKET_MAD_CONF says.
+REQUIRED_OF_OTHERS = {"onebackup": ("REPOSITORY",)}
 MONITOR_ONLY = ("one", "linuxcontainers", "turnkeylinux", "dockerhub")
 
 
@@ -35,7 +37,7 @@ def _problem(front: Front, template: Template) -> str:
         return "Missing MARKET_MAD in template."
     if mad not in REQUIRED and mad not in market_drivers.available(front.settings.remotes):
         return f'MARKET_MAD_CONF named "{mad}" is not defined in oned.conf'
-    for name in REQUIRED.get(mad, ()):
+    for name in REQUIRED.get(mad, REQUIRED_OF_OTHERS.get(mad, ())):
         if not template.get(name):
             return f"Marketplace template is missing the \"{name}\" attribute or it's empty."
     return ""

@@ -182,6 +182,15 @@ def test_a_gateway_finds_repositories_that_its_driver_never_saw(site: Site, make
     assert requests.get(unknown, timeout=60).status_code == 404
 
 
+def test_a_marketplace_without_a_repository_is_not_made(site: Site, make_depot: Make) -> None:
+    depot = make_depot(site)
+    with pytest.raises(process.Refused, match="REPOSITORY"):
+        depot.make_market(REPOSITORY="")
+    listed = checks.good(site.onebackup("repository", "status", depot.market, "--json")).out
+    assert json.loads(listed)["place"] == depot.place
+    assert "is one of the driver http" in site.onebackup("repository", "status", site.market).error_line
+
+
 def test_a_damaged_repository_fails_the_restore(site: Site, make_depot: Make) -> None:
     depot = make_depot(site)
     vm_id = machines.machine(site, (Disk(8, "raw", random=True),), backup=section(depot))
