@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Optional
 
 from onebackup_driver import clock, units
-from onebackup_driver.repository import lookup, marking, merging, notes, problems
+from onebackup_driver.repository import lookup, marking, merging, notes, problems, reindexing
 from onebackup_driver.repository.format import manifest as manifest_format
 from onebackup_driver.repository.format import pack
 from onebackup_driver.repository.repository import CLOCK, Repository
@@ -41,7 +41,8 @@ class Report:
     broken: dict[bytes, str]
     grace_s: int
     longest_run_s: int
-    damaged_notes: dict[str, str] = field(default_factory=dict)
+    damaged: dict[str, str] = field(default_factory=dict)
+    unindexed: list[bytes] = field(default_factory=list)
     merged_indexes: int = 0
     stale: int = 0
 
@@ -58,9 +59,11 @@ class Report:
         if self.avoided:
             said.append(f"kept: {len(self.avoided)} condemned packs that a restore point needs; nothing new will")
         said += [
-            f"{name} is damaged: {reason}; {would}written anew from what nothing needs now"
-            for name, reason in self.damaged_notes.items()
+            f"{name} is damaged: {reason}; {would}removed, what it said is found out anew"
+            for name, reason in self.damaged.items()
         ]
+        if self.unindexed:
+            said.append(f"{would}indexed again: {len(self.unindexed)} needed packs that no index knew")
         said += [f"needed, but {reason}" for reason in self.broken.values()]
         if self.broken:
             said.append("nothing is deleted while it is not known what these need: see onebackup repository verify")
@@ -74,11 +77,13 @@ def collect(repository: Repository, dry_run: bool = False) -> Report:
     damaged: list[problems.Damaged] = []
     condemned = notes.condemned(repository, damaged)
     packs = list(store.list(pack.PREFIX))
-    indexes = lookup.open_indexes(store, repository.vault)
+    indexes = reindexing.sound(lookup.open_indexes(store, repository.vault))
     try:
+        bad_indexes = reindexing.damaged(repository, indexes)
         marked = marking.needed(repository, indexes)
         report = _decide(repository, marked, condemned, packs, now, dry_run)
-        report.damaged_notes = {error.name: error.reason for error in damaged}
+        report.damaged = {**{error.name: error.reason for error in damaged}, **bad_indexes}
+        report.unindexed = reindexing.unknown(indexes, report.used.keys() - _young(packs, now, repository))
         if not dry_run:
             _Sweep(repository, report, condemned, indexes).run()
     finally:
@@ -87,6 +92,12 @@ def collect(repository: Repository, dry_run: bool = False) -> Report:
     if not dry_run:
         report.stale = store.remove_stale(now - repository.parameters.grace_s)
     return report
+
+
+def _young(packs: Iterable[base.Entry], now: float, repository: Repository) -> set[bytes]:
+    """Packs whose writer may not have published its index yet, or just has."""
+    limit = now - repository.parameters.longest_run_s
+    return {pack.id_of(entry.name) for entry in packs if entry.modified > limit}
 
 
 def _decide(
@@ -138,7 +149,8 @@ class _Sweep:
         report, store = self._report, self._repository.store
         if report.condemned_now:
             notes.condemn(self._repository, notes.UNUSED, report.condemned_now)
-        for name in report.damaged_notes:  # what it condemned is condemned anew, the grace period begins again
+        reindexing.add(self._repository, report.unindexed)
+        for name in report.damaged:  # what a note condemned is condemned anew, the grace period begins again
             store.delete(name)
         self._rewrite_indexes()
         with ThreadPoolExecutor(store.parallel) as pool:

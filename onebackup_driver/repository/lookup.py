@@ -52,6 +52,12 @@ class IndexFile:
         if os.fstat(self._descriptor).st_size != offset + length:
             raise problems.Damaged(self.name, "it is longer or shorter than it says")
 
+    def check(self) -> None:
+        """Look at all of it. Raises Damaged."""
+        for number in range(self.directory.bucket_count()):
+            self.bucket(number)
+        self.used_packs()
+
     def find(self, cell_id: bytes) -> Iterator[Found]:
         """Raises Damaged."""
         for number, recipe in index.find(self.bucket(self.directory.bucket_of(cell_id)), cell_id):
@@ -97,9 +103,16 @@ class Lookup:
             self.avoided |= self._users_of(self.avoided)
 
     def _users_of(self, packs: set[bytes]) -> set[bytes]:
-        return {
-            user for file in self.indexes for user, used in file.used_packs().items() if not packs.isdisjoint(used)
-        }
+        """An index that cannot tell is done without: the packs that it alone knew tell themselves."""
+        users: set[bytes] = set()
+        for file in list(self.indexes):
+            try:
+                users.update(user for user, used in file.used_packs().items() if not packs.isdisjoint(used))
+            except problems.Damaged as error:
+                _log.warning("%s; it is passed over", error)
+                self.indexes.remove(file)
+                file.close()
+        return users
 
     def avoid_users_among(self, entries: list[pack.Entry], tables: Tables) -> None:
         """Packs that no index knows (it may be lost) tell themselves whether they use packs that must be avoided."""

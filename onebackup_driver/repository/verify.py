@@ -114,9 +114,7 @@ class _Verification:
                 self._report.objects.append((error.name, error.reason))
                 continue
             try:
-                for bucket in range(file.directory.bucket_count()):
-                    file.bucket(bucket)
-                file.used_packs()
+                file.check()
             except problems.Damaged as error:
                 self._report.objects.append((error.name, error.reason))
             finally:

@@ -89,6 +89,11 @@ def find(bucket: bytes, cell_id: bytes) -> Iterator[tuple[int, int]]:
         start = bucket.find(key, start + 1)
 
 
+def is_name(name: str) -> bool:
+    """Whether an object is called as indexes are."""
+    return _NAME.fullmatch(name) is not None
+
+
 def parse_name(name: str) -> Name:
     """Raises Damaged for what is no name of an index."""
     match = _NAME.fullmatch(name)
