@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Optional
 
 from onebackup_driver import clock, units
-from onebackup_driver.repository import lookup, marking, merging, notes, problems, reindexing
+from onebackup_driver.repository import lookup, marking, merging, notes, problems, mending
 from onebackup_driver.repository.format import manifest as manifest_format
 from onebackup_driver.repository.format import pack
 from onebackup_driver.repository.repository import CLOCK, Repository
@@ -77,13 +77,13 @@ def collect(repository: Repository, dry_run: bool = False) -> Report:
     damaged: list[problems.Damaged] = []
     condemned = notes.condemned(repository, damaged)
     packs = list(store.list(pack.PREFIX))
-    indexes = reindexing.sound(lookup.open_indexes(store, repository.vault))
+    indexes = mending.sound(lookup.open_indexes(store, repository.vault))
     try:
-        bad_indexes = reindexing.damaged(repository, indexes)
+        bad_indexes = mending.damaged(repository, indexes)
         marked = marking.needed(repository, indexes)
         report = _decide(repository, marked, condemned, packs, now, dry_run)
         report.damaged = {**{error.name: error.reason for error in damaged}, **bad_indexes}
-        report.unindexed = reindexing.unknown(indexes, report.used.keys() - _young(packs, now, repository))
+        report.unindexed = mending.unknown(indexes, report.used.keys() - _young(packs, now, repository))
         if not dry_run:
             _Sweep(repository, report, condemned, indexes).run()
     finally:
@@ -149,7 +149,7 @@ class _Sweep:
         report, store = self._report, self._repository.store
         if report.condemned_now:
             notes.condemn(self._repository, notes.UNUSED, report.condemned_now)
-        reindexing.add(self._repository, report.unindexed)
+        mending.add(self._repository, report.unindexed)
         for name in report.damaged:  # what a note condemned is condemned anew, the grace period begins again
             store.delete(name)
         self._rewrite_indexes()
