@@ -32,7 +32,7 @@ def _guarded(argv: list[str]) -> int:
         print(plain.line(f"ERROR: {error}"), file=sys.stderr)
         return error.exit_code
     except errors.Terminated as error:
-        print(f"ERROR: {error}; a backup or restore under way was undone", file=sys.stderr)
+        print(plain.line(f"ERROR: {error}; {error.undone}"), file=sys.stderr)
         return 128 + error.signal_number
     except BrokenPipeError:
         return 128 + 13

@@ -45,7 +45,7 @@ def attempt(command: str, words: list[str], stock: StockCall) -> Optional[int]:
     except _NotOurs:
         return None
     except errors.Terminated as error:
-        print(plain.line(f"ERROR: {error}; what it had begun was undone"), file=sys.stderr)
+        print(plain.line(f"ERROR: {error}; {error.undone}"), file=sys.stderr)
         return 128 + error.signal_number
 
 

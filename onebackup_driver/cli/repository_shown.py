@@ -38,7 +38,7 @@ def list(arguments: argparse.Namespace) -> int:
     if not points:
         print("there is no restore point in it")
     else:
-        print(f"{'restore point':49}  {'made':19}  {'disk':>10}  {'stored':>10}  of")
+        print(f"{'restore point':55}  {'made':19}  {'disk':>10}  {'stored':>10}  of")
     for point in points:
         print(plain.line(_line(point)))
     return errors.EXIT_DONE
@@ -46,7 +46,7 @@ def list(arguments: argparse.Namespace) -> int:
 
 def _line(point: Manifest) -> str:
     size, new = (_size(amount) for amount in (point.size_bytes, point.stored_bytes))
-    return f"{point.name:49}  {units.local_time(point.created)}  {size:>10}  {new:>10}  {repository_work.what(point)}"
+    return f"{point.name:55}  {units.local_time(point.created)}  {size:>10}  {new:>10}  {repository_work.what(point)}"
 
 
 def show(arguments: argparse.Namespace) -> int:

@@ -97,10 +97,13 @@ def test_what_is_not_there(front: Front, disk: Disk) -> None:
     assert requests.get(front.url + "/", timeout=10).text == "onebackup gateway\n"
     for path in (
         "/x", "/../etc/passwd", disk.raw.replace(disk.name, "20260101T000000Z-" + "0" * 32), disk.raw + "x",
-        disk.raw.replace(disk.raw.split("/")[3], "0" * 32), disk.raw.replace("disk.raw", "disk.vmdk"),
+        disk.raw.replace("disk.raw", "disk.vmdk"),
     ):  # fmt: skip
         url = path if path.startswith("http") else front.url + path
         assert requests.get(url, timeout=10).status_code == 404, url
+    # another repository: there is no front-end here that could be asked whether it has a marketplace
+    unknown = requests.get(disk.raw.replace(disk.raw.split("/")[3], "0" * 32), timeout=30)
+    assert unknown.status_code == 503 and unknown.headers["Retry-After"] == "5"
     for method in ("PUT", "POST", "DELETE"):
         assert requests.request(method, disk.raw, timeout=10).status_code == 405
 
