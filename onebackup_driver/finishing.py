@@ -181,4 +181,6 @@ def _say_ok(context: Context, journal: Journal, point: RestorePoint, leftovers: 
     try:
         status.write(context, journal.vm_id, records.OK, message, **more)
     except errors.NoSuchObject:
+        if not status.is_gone(context, journal.vm_id):
+            raise
         context.log.warning("VM %s is gone; its restore point is complete and kept", journal.vm_id)

@@ -8,14 +8,14 @@ from onebackup_driver.context import Context
 
 
 def tell(context: Context, vm_id: int, state: str, message: str, **more: str) -> bool:
-    """Write ONEBACKUP. A VM that cannot be written to (locked) is only worth a warning here; False is answered, so
-    that what it says can be put right later. A VM that is gone needs no telling."""
+    """Write ONEBACKUP. A VM that cannot be written to (locked) is only worth a warning here; False is answered when
+    what stands there now is of this run (RUN) and has to be put right later. A VM that is gone needs no telling."""
     try:
         write(context, vm_id, state, message, **more)
         return True
     except errors.FrontEndError as error:
         context.log.warning("Cannot write ONEBACKUP of VM %s: %s", vm_id, error)
-        return _is_gone(context, vm_id)
+        return is_gone(context, vm_id) or _speaks_of_another(context, vm_id, more.get("RUN", ""))
 
 
 def write(context: Context, vm_id: int, state: str, message: str, **more: str) -> None:
@@ -34,9 +34,17 @@ def says_run(context: Context, vm_id: int, run: str) -> bool:
     return machine is not None and told in ("", run)
 
 
-def _is_gone(context: Context, vm_id: int) -> bool:
+def is_gone(context: Context, vm_id: int) -> bool:
+    """Whether there is surely no VM any more that could be told anything."""
     try:
         machine = cloud.machine_or_none(context, vm_id)
     except errors.FrontEndError:
         return False
     return machine is None or machine.state.state == states.DONE
+
+
+def _speaks_of_another(context: Context, vm_id: int, run: str) -> bool:
+    try:
+        return not says_run(context, vm_id, run)
+    except errors.FrontEndError:
+        return False
