@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from typing import Optional
 
 from onebackup_driver import clock, units
-from onebackup_driver.repository import lookup, marking, merging, notes, problems, mending
+from onebackup_driver.repository import lookup, marking, mending, merging, notes, problems, reindexing
+from onebackup_driver.repository.format import index, pack
 from onebackup_driver.repository.format import manifest as manifest_format
-from onebackup_driver.repository.format import pack
 from onebackup_driver.repository.repository import CLOCK, Repository
 from onebackup_driver.repository.stores import base
 
@@ -149,9 +149,11 @@ class _Sweep:
         report, store = self._report, self._repository.store
         if report.condemned_now:
             notes.condemn(self._repository, notes.UNUSED, report.condemned_now)
-        mending.add(self._repository, report.unindexed)
         for name in report.damaged:  # what a note condemned is condemned anew, the grace period begins again
-            store.delete(name)
+            if not index.is_name(name):
+                store.delete(name)
+        if report.unindexed or any(index.is_name(name) for name in report.damaged):
+            reindexing.reindex(self._repository)
         self._rewrite_indexes()
         with ThreadPoolExecutor(store.parallel) as pool:
             list(pool.map(lambda pack_id: store.delete(pack.name_of(pack_id)), report.deleted))

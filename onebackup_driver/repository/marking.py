@@ -35,7 +35,7 @@ def needed(repository: Repository, indexes: Iterable[IndexFile]) -> Marked:
 
 
 def of_manifests(repository: Repository, names: Iterable[str]) -> set[bytes]:
-    """The packs that these restore points name; of those that are deleted meanwhile, none. Raises Damaged, StoreFailed."""
+    """The packs that these restore points name; none of those deleted meanwhile. Raises Damaged, StoreFailed."""
     packs: set[bytes] = set()
     missing: list[str] = []
     with ThreadPoolExecutor(repository.store.parallel) as pool:

@@ -52,7 +52,7 @@ def translated(place: str, name: str) -> Iterator[None]:
         if code in _CONFLICT:
             raise Conflict from error
         raise failed(place, name, error) from error
-    except (BotoCoreError, OSError) as error:
+    except (BotoCoreError, OSError, ValueError) as error:  # ValueError: an answer that cannot be read
         raise failed(place, name, error) from error
 
 
