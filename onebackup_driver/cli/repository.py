@@ -32,6 +32,8 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     verify.add_argument("--resume", action="store_true", help="go on where a run that was broken off stood")
     collect = _verb(verbs, "gc", "free what no restore point needs any more", "repository_work.collect")
     collect.add_argument("--dry-run", action="store_true", help="say what would be freed, change nothing")
+    again = _verb(verbs, "reindex", "make lost or damaged indexes again now, as gc would", "repository_work.reindex")
+    again.add_argument("--dry-run", action="store_true", help="say what would be done, change nothing")
     key = verbs.add_parser("key", help="the key of an encrypted repository")
     keys = key.add_subparsers(title="verbs", metavar="VERB", required=True)
     _verb(keys, "export", "print the key: put it into a safe", "repository_work.export_key")

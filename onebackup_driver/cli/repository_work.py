@@ -14,7 +14,7 @@ from typing import Any
 from onebackup_driver import app, configuration, errors, frontend, paths, privileges, repositories, served
 from onebackup_driver.cli import progress_line
 from onebackup_driver.market import listed
-from onebackup_driver.repository import gc, keys, location, problems, repository, verify_report
+from onebackup_driver.repository import gc, keys, location, problems, reindexing, repository, verify_report
 from onebackup_driver.repository import status as repository_status
 from onebackup_driver.repository import verify as repository_verify
 from onebackup_driver.repository.format import header, index
@@ -116,8 +116,16 @@ def _verdict(report: verify_report.Report) -> str:
     points = {name for cell in report.damaged for name in cell.restore_points}
     text = f"DAMAGED: {len(report.damaged)} cells of {len(points)} restore points, {len(report.objects)} other objects"
     if any(name.startswith(index.PREFIX) for name, _ in report.objects):
-        text += "; indexes are made again by: onebackup repository gc"
+        text += "; indexes are made again by: onebackup repository reindex"
     return text
+
+
+def reindex(arguments: argparse.Namespace) -> int:
+    """Index what no whole index knows. Exit code 1 when something had to be left out."""
+    with progress_line.shown("packs read") as shown:
+        report = reindexing.reindex(open(arguments), arguments.dry_run, shown)
+    print(json.dumps(asdict(report), indent=2) if arguments.json else "\n".join(report.lines()))
+    return errors.EXIT_FAILED if report.unreadable else errors.EXIT_DONE
 
 
 def collect(arguments: argparse.Namespace) -> int:

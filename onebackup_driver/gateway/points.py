@@ -12,6 +12,10 @@ from onebackup_driver import errors, paths, repositories
 from onebackup_driver.gateway.content import Content, Disk, Readers
 from onebackup_driver.gateway.learning import Learner
 from onebackup_driver.repositories import Settings
+from onebackup_driver.repository import problems
+from onebackup_driver.repository.format import header
+from onebackup_driver.repository.format.manifest import Manifest
+from onebackup_driver.repository.repository import Repository
 
 _log = logging.getLogger(__name__)
 #: The layout of a fragmented disk takes some MiB.
@@ -39,8 +43,7 @@ class Points:
 
     def content(self, repository_id: str, name: str, kind: str) -> Content:
         """The file. Raises Unknown, Missing when the restore point was deleted, Damaged, StoreFailed."""
-        readers = self._readers(repository_id)
-        made = readers.repository.load(name)
+        readers, made = self._loaded(repository_id, name)
         key = (repository_id, name, kind)
         with self._lock:
             if key in self._contents:
@@ -52,6 +55,18 @@ class Points:
             while len(self._contents) > _CONTENTS:
                 self._contents.popitem(last=False)
         return content
+
+    def _loaded(self, repository_id: str, name: str) -> tuple[Readers, Manifest]:
+        readers = self._readers(repository_id)
+        try:
+            return readers, readers.repository.load(name)
+        except problems.Missing:
+            if _is_there(readers.repository):
+                raise
+        with self._lock:  # it is not mounted, or somewhere else now
+            self._opened.pop(repository_id, None)
+        readers = self._readers(repository_id)
+        return readers, readers.repository.load(name)
 
     def _readers(self, repository_id: str) -> Readers:
         """A repository that is not known, or not as it was, is looked for at the front-end."""
@@ -93,3 +108,10 @@ class Points:
             while len(self._opened) > _REPOSITORIES:
                 self._opened.popitem(last=False)
             return self._opened[repository_id].readers
+
+
+def _is_there(opened: Repository) -> bool:
+    try:
+        return opened.store.size(header.NAME) > 0
+    except problems.Missing:
+        return False

@@ -181,6 +181,12 @@ def test_a_gateway_finds_repositories_that_its_driver_never_saw(site: Site, make
     unknown = source.replace(source.split("/")[3], "0" * 32)
     assert requests.get(unknown, timeout=60).status_code == 404
 
+    moved = depot.folder.with_name("moved")
+    depot.folder.rename(moved)  # the gateway has it open
+    assert requests.get(source, timeout=60).status_code == 503  # not mounted is not deleted
+    site.call("one.market.update", depot.market, f'REPOSITORY="dir:{moved}"', 1)
+    wait("the gateway to look again", lambda: requests.get(source, timeout=60).status_code == 200)
+
 
 def test_a_marketplace_without_a_repository_is_not_made(site: Site, make_depot: Make) -> None:
     depot = make_depot(site)
@@ -227,6 +233,19 @@ def test_a_lost_database(site: Site, make_depot: Make, tmp_path: Path, http_mark
         depot.stop_gateway()
         made = checks.restored(other.onebackup("restore", "--app", point["id"], "-d", "default", "--no-start"))
         assert machines.contents(checks.image_disks(other, made)) == first_day
+        # oned lists apps for everybody to read: the next run closes them, once
+        assert {rights_of_others(other, app) for app in other.apps()} == {"100100"}
+        checks.good(other.onebackup("run"))
+        assert {rights_of_others(other, app) for app in other.apps()} == {"000000"}
+        other.call("one.marketapp.chmod", other.apps()[0], -1, -1, -1, -1, -1, -1, 1, -1, -1)
+        checks.good(other.onebackup("run"))
+        assert rights_of_others(other, other.apps()[0]) == "000100"
+
+
+def rights_of_others(site: Site, app_id: int) -> str:
+    rights = site.info("marketapp", app_id).find("PERMISSIONS")
+    assert rights is not None
+    return "".join(rights.findtext(f"{who}_{what}", "") for who in ("GROUP", "OTHER") for what in "UMA")
 
 
 def test_two_front_ends_on_one_repository(

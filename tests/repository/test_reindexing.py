@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Indexes that were lost or damaged are made again from the packs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from onebackup_driver.repository import gc, reindexing, repository, verify
+from onebackup_driver.repository.repository import Repository
+
+from . import disks
+from .test_gc import age
+
+DISK = disks.content(8)
+
+
+def indexes(made: Repository) -> list[Path]:
+    return sorted((made.store.root / "index").iterdir())  # type: ignore[attr-defined]
+
+
+def reopened(made: Repository) -> Repository:
+    return repository.open(made.store, disks.KEY if made.vault.encrypted else None)
+
+
+@pytest.mark.parametrize("damage", ["lost", "head", "bucket", "cut off"])
+def test_deduplication_comes_back(small: Repository, damage: str) -> None:
+    first = disks.save(small, DISK)
+    second = disks.save(small, disks.changed(DISK, 5), first.name)  # its recipes use packs of the first one
+    used = small.usage().used_bytes
+    for path in indexes(small):
+        content = bytearray(path.read_bytes())
+        path.unlink()
+        if damage != "lost":
+            content[40 if damage == "head" else -3] ^= 1
+            path.write_bytes(content[:-5] if damage == "cut off" else content)
+
+    dry = reindexing.reindex(reopened(small), dry_run=True)
+    assert len(dry.removed) == (0 if damage == "lost" else 2) and dry.packs >= 2 and dry.made == 0
+    report = reindexing.reindex(reopened(small))
+    assert (report.packs, report.made, report.unreadable) == (dry.packs, 1, {})
+    assert len(indexes(small)) == 1 and abs(small.usage().used_bytes - used) < used // 10
+    whole = reopened(small)
+    assert verify.verify(whole).is_whole
+    again = disks.save(whole, disks.changed(DISK, 5))
+    assert again.stored_bytes == 0, "everything is found again"
+    for point, content in ((first, DISK), (second, disks.changed(DISK, 5)), (again, disks.changed(DISK, 5))):
+        assert disks.restored(whole, point) == content
+    assert reindexing.reindex(whole).packs == 0
+
+
+def test_what_cannot_be_indexed_is_left_out(small: Repository) -> None:
+    first = disks.save(small, DISK)
+    disks.save(small, disks.changed(DISK, 5), first.name)
+    for path in indexes(small):
+        path.unlink()
+    packs = sorted(path for path in (small.store.root / "packs").rglob("*") if path.is_file())  # type: ignore
+    packs[0].write_bytes(packs[0].read_bytes()[:-3])
+    report = reindexing.reindex(reopened(small))
+    (name,) = report.unreadable
+    assert name.endswith(packs[0].name) and "left out: " in report.lines()[-1]
+
+
+def test_condemned_packs_stay_out(small: Repository) -> None:
+    garbage = disks.save(small, disks.content(8, seed=7))
+    kept = disks.save(small, DISK)
+    small.delete(garbage.name)
+    age(small, 25)
+    assert gc.collect(small).condemned_now
+    for path in indexes(small):
+        path.unlink()
+    reindexing.reindex(reopened(small))
+    age(small, 37)
+    assert gc.collect(small).deleted
+    assert disks.restored(small, kept) == DISK and verify.verify(small).is_whole
