@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Optional
 
-from onebackup_driver import manifest, states, xml_values
+from onebackup_driver import manifest, names, states, xml_values
 from onebackup_driver.app import App
 
 
@@ -63,7 +63,9 @@ def build(apps: list[App], trusted_uids: set[int]) -> list[RestorePoint]:
     points = [
         _restore_point(app, trusted)
         for app in trusted.values()
-        if app.kind == states.APP_TYPE_VMTEMPLATE and app.tags.get("ROLE") == manifest.ROLE_VM and app.tags.get("RUN")
+        if app.kind == states.APP_TYPE_VMTEMPLATE
+        and app.tags.get("ROLE") == manifest.ROLE_VM
+        and names.is_run(app.tags.get("RUN", ""))
     ]
     return sorted(points, key=lambda point: (point.time, point.backup_id))
 
@@ -73,6 +75,18 @@ def of_vm(points: list[RestorePoint], vm_id: int, vm_started: Optional[int] = No
     return [
         point for point in points if point.vm_id == vm_id and (vm_started is None or point.vm_started == vm_started)
     ]
+
+
+def newest_times(apps: list[App]) -> dict[tuple[int, int, int], int]:
+    """When the newest complete restore point of each VM is of, by VM id, the VM's creation and the app's owner. It is
+    for the caller to know whose apps count."""
+    found: dict[tuple[int, int, int], int] = {}
+    for app in apps:
+        if app.kind != states.APP_TYPE_VMTEMPLATE or app.tags.get("ROLE") != manifest.ROLE_VM:
+            continue
+        key = (_number(app, "VM_ID"), _number(app, "VM_STARTED"), app.uid)
+        found[key] = max(found.get(key, 0), _number(app, "TIME"))
+    return found
 
 
 def made_by(apps: list[App], run: str, trusted_uids: set[int]) -> list[App]:

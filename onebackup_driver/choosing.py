@@ -26,7 +26,7 @@ def choose(points: list[RestorePoint], vm_id: int, wanted: str = "") -> RestoreP
     if not good:
         raise errors.Refused(
             f"none of the {len(own)} restore point(s) of VM {vm_id} can be restored;"
-            f" the newest: {'; '.join(own[-1].problems)}"
+            f" the newest, {own[-1].backup_id}: {'; '.join(own[-1].problems)}; see: onebackup list {vm_id}"
         )
     return good[-1]
 

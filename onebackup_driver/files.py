@@ -28,6 +28,22 @@ def write(path: Path, content: bytes) -> None:
         raise OSError(error.errno, f"cannot write {path}: {error.strerror}") from error
 
 
+def write_new(path: Path, content: bytes) -> None:
+    """Like `write`, but a file that is there already stays as it is: the first of several writers wins."""
+    try:
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        _fill(descriptor, name, Path(f"{name}.whole"), content)
+        try:
+            os.link(f"{name}.whole", path)
+        except FileExistsError:
+            pass
+        finally:
+            os.unlink(f"{name}.whole")
+        sync_directory(path.parent)
+    except OSError as error:
+        raise OSError(error.errno, f"cannot write {path}: {error.strerror}") from error
+
+
 def _fill(descriptor: int, name: str, path: Path, content: bytes) -> None:
     try:
         with os.fdopen(descriptor, "wb") as stream:

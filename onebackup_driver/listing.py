@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any, Optional
 
-from onebackup_driver import catalogue, cloud, errors, units, xml_values
+from onebackup_driver import catalogue, cloud, errors, trust, units, xml_values
 from onebackup_driver.catalogue import RestorePoint
 from onebackup_driver.context import Context
 
@@ -18,7 +18,7 @@ def restore_points(context: Context, vm_id: Optional[int]) -> list[RestorePoint]
             uid = cloud.machine(context, vm_id).uid
         except errors.Refused:
             pass  # a VM that is gone may well have restore points
-    points = catalogue.build(cloud.apps(context), context.trusted_uids(uid))
+    points = trust.points(context, cloud.apps(context), uid)
     return points if vm_id is None else catalogue.of_vm(points, vm_id)
 
 

@@ -37,10 +37,15 @@ def restored(vm_name: str, run: str) -> str:
 
 def carries(name: str, run: str) -> bool:
     """Whether an object of this name was made by the run."""
-    return bool(run) and (name.endswith(run) or f"{run}-disk-" in name)
+    return bool(run) and re.search(rf"{re.escape(run)}(?:-disk-\d+)?\Z", name) is not None
 
 
 _BACKUP_NAME = re.compile(r" - BACKUP - \d{8}_\d{6} - ([0-9a-f]{32})(?:-disk-\d+)?\Z")
+
+
+def is_run(text: str) -> bool:
+    """Whether it is a run id: anything else could be a part of a path."""
+    return re.fullmatch(r"[0-9a-f]{32}", text) is not None
 
 
 def run_of_backup(name: str) -> str:

@@ -5,7 +5,17 @@ from __future__ import annotations
 
 from typing import Optional
 
-from onebackup_driver import cloud, errors, networks, restore_template, states, template_text, waiting, xml_values
+from onebackup_driver import (
+    cloud,
+    errors,
+    granted,
+    networks,
+    restore_template,
+    states,
+    template_text,
+    waiting,
+    xml_values,
+)
 from onebackup_driver import vm as vm_module
 from onebackup_driver.context import Context
 from onebackup_driver.source import Source
@@ -32,6 +42,17 @@ def drop_nics(context: Context, template_id: int) -> None:
     element = context.front_end.element("one.template.info", template_id)
     kept = [item for item in xml_values.attributes(element.find("TEMPLATE")) if item[0] not in ("NIC", "NIC_ALIAS")]
     context.front_end.repeat("one.template.update", template_id, template_text.render(kept), 0)
+
+
+def write_user_attributes(context: Context, source: Source, vm_id: int) -> None:
+    """The user's own attributes: on the VM, where they are notes, not in its template, where they would be orders."""
+    attributes = restore_template.user_attributes(source.machine) if source.machine is not None else []
+
+    def update(wanted: list[Attribute]) -> None:
+        if wanted:
+            context.front_end.repeat("one.vm.update", vm_id, template_text.render(wanted), 1)
+
+    granted.without_restricted(context, attributes, update)
 
 
 def give_back_ownership(context: Context, source: Source, vm_id: int, template_id: int, made: list[int]) -> None:
@@ -98,6 +119,8 @@ def _is_gone(context: Context, vm_id: int) -> bool:
         return cloud.machine(context, vm_id).state.state == states.DONE
     except errors.Refused:
         return True
+    except errors.NotAuthorized:
+        return False  # somebody else's by now
 
 
 def _say_missing_disks(context: Context, source: Source, new: dict[int, int]) -> None:
@@ -119,6 +142,10 @@ def _existing(context: Context, disks: list[Attribute]) -> list[Attribute]:
             kept.append((name, values))
         except errors.NoSuchObject:
             context.log.warning("The CD-ROM image %s is gone: the VM comes back without it", image_id)
+        except errors.NotAuthorized as error:
+            context.log.warning(
+                "The CD-ROM image %s cannot be used (%s): the VM comes back without it", image_id, error
+            )
     return kept
 
 

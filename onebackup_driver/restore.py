@@ -11,6 +11,7 @@ from onebackup_driver import (
     clock,
     cloud,
     errors,
+    granted,
     images,
     locks,
     names,
@@ -26,6 +27,7 @@ from onebackup_driver.context import Context
 from onebackup_driver.journal import Journal
 from onebackup_driver.source import Source
 from onebackup_driver.vm import VirtualMachine
+from onebackup_driver.xml_values import Attribute
 
 
 @dataclass(frozen=True)
@@ -87,8 +89,12 @@ def _template(context: Context, source: Source, made: list[int], name: str, run:
     }
     attributes = reborn.template(context, source, made, keep_ip=request.keep_ip, keep_nic=request.keep_nic)
     if source.machine is not None:
-        text = template_text.render([("NAME", name), ("ONEBACKUP", note), *attributes])
-        return cloud.create(context, "template", name, "one.template.allocate", text)
+
+        def allocate(wanted: list[Attribute]) -> int:
+            text = template_text.render([("NAME", name), ("ONEBACKUP", note), *wanted])
+            return cloud.create(context, "template", name, "one.template.allocate", text)
+
+        return granted.without_restricted(context, attributes, allocate)
     text = template_text.render([("NAME", name), ("ONEBACKUP", note)])
     template_id = cloud.create(context, "template", name, "one.template.allocate", f"{source.stock_template}\n{text}")
     context.front_end.call("one.template.update", template_id, template_text.render(attributes), 1)
@@ -128,11 +134,12 @@ def _await_running(context: Context, vm_id: int) -> None:
             states.DONE,
         )
         if bad:
-            raise errors.Failed(f"the restored VM {vm_id} went to {machine.state}: {machine.error_text or _log(vm_id)}")
+            reason = machine.error_text or "the front-end gives no reason"
+            raise errors.Failed(f"the restored VM {vm_id} went to {machine.state}: {reason}; {_log(vm_id)}")
         return machine if machine.state == states.RUNNING else None
 
-    waiting.until(look, context.timeouts.boot_s, f"the restored VM {vm_id} did not get to RUNNING")
+    waiting.until(look, context.timeouts.boot_s, f"the restored VM {vm_id} did not get to RUNNING", option="boot_s")
 
 
 def _log(vm_id: int) -> str:
-    return f"the reason is in /var/log/one/{vm_id}.log"
+    return f"more is in /var/log/one/{vm_id}.log"

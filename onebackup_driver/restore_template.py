@@ -26,6 +26,14 @@ _DERIVED_NIC = re.compile(
     r"|CONF|OPENNEBULA_MANAGED|ADDRESS|EXTERNAL_\w+|SECURITY_GROUP_\w+|MTU|EXTERNAL)\Z"
 )
 _DERIVED_CONTEXT = re.compile(r"(ETH\d+_\w+|DISK_ID|TARGET|VMID)\Z")
+#: What oned takes out of a template for the machine itself (src/vm/VirtualMachine.cc insert, 6.0 to 7.4). The same
+#: names in USER_TEMPLATE are notes of the VM's owner, who may not have what they name: others' images and networks.
+_OF_MACHINES = re.compile(
+    r"(NAME|TEMPLATE_NAME|TEMPLATE_ID|VMID|CPU|VCPU|VCPU_MAX|MEMORY|MEMORY_\w+|CPU_COST|DISK_COST|EMULATOR|DISK|NIC|NIC_ALIAS"
+    r"|NIC_DEFAULT|PCI|CONTEXT|OS|FEATURES|GRAPHICS|VIDEO|INPUT|RAW|CPU_MODEL|TOPOLOGY|NUMA_NODE|VMGROUP|VROUTER\w*|TPM|IOMMU"
+    r"|SUBMIT_ON_HOLD|BACKUP_CONFIG|SNAPSHOT|SCHED_ACTION|CLONING_TEMPLATE_ID|TM_MAD_SYSTEM|SECURITY_GROUP_RULE"
+    r"|AUTOMATIC_\w+)\Z"
+)
 _DERIVED_PCI = re.compile(r"(ADDRESS|BUS|DOMAIN|FUNCTION|SLOT|SHORT_ADDRESS|NUMA_NODE|VM_\w+|PCI_ID|UUID)\Z")
 #: USER_TEMPLATE attributes that told of the old VM's life.
 _USER_DROPPED = ("ERROR", "ONEBACKUP", "SCHED_MESSAGE")
@@ -33,7 +41,7 @@ _BACKUP_DROPPED = ("LAST_BACKUP_TIME", "MARKETPLACE_APP_IDS", "ACTION")
 
 
 def body(machine: VirtualMachine, keep_uuid: bool) -> list[Attribute]:
-    """Everything but name, disks and NICs: capacity, OS, features, graphics, context and the user's own attributes.
+    """The machine but for name, disks and NICs: capacity, OS, features, graphics, context.
 
     `keep_uuid`: whether the VM may come back as the same machine (it must not while the old one exists).
     """
@@ -47,7 +55,7 @@ def body(machine: VirtualMachine, keep_uuid: bool) -> list[Attribute]:
                 found.append((name, kept))
         elif not _DERIVED.match(name):
             found.append((name, value))
-    return found + _user_attributes(machine)
+    return found
 
 
 def disk_attributes(attributes: Vector) -> Vector:
@@ -76,6 +84,19 @@ def without_addresses(nic: Vector) -> Vector:
     return {key: value for key, value in nic.items() if key not in ("IP", "IP6", "MAC")}
 
 
+def without(attributes: list[Attribute], name: str) -> list[Attribute]:
+    """The attributes without `name`: an attribute, a key of any vector, or `VECTOR/KEY`."""
+    vector_name, _, key = name.rpartition("/")
+    if not vector_name and any(item == name for item, _ in attributes):
+        return [(item, value) for item, value in attributes if item != name]
+    found: list[Attribute] = []
+    for item, value in attributes:
+        if isinstance(value, dict) and vector_name in ("", item):
+            value = {inner: text for inner, text in value.items() if inner != key}
+        found.append((item, value))
+    return found
+
+
 def stock_text(machine: VirtualMachine) -> list[Attribute]:
     """The template a stock restore uses: no disks, networks chosen automatically (template_ext.rb)."""
     own = {"NETWORK", "NETWORK_ID", "NETWORK_UNAME", "SECURITY_GROUPS", "IP", "IP6", "MAC"}
@@ -84,7 +105,8 @@ def stock_text(machine: VirtualMachine) -> list[Attribute]:
         if kind == "NIC" and isinstance(values, dict):
             kept = {key: value for key, value in values.items() if key not in own}
             automatic.append(("NIC", {**kept, "NETWORK_MODE": "auto"}))
-    return body(machine, keep_uuid=False) + automatic
+    users = [(name, value) for name, value in user_attributes(machine) if not _OF_MACHINES.match(name)]
+    return body(machine, keep_uuid=False) + users + automatic
 
 
 def disks(machine: VirtualMachine, images: dict[int, int]) -> list[Attribute]:
@@ -101,7 +123,9 @@ def disks(machine: VirtualMachine, images: dict[int, int]) -> list[Attribute]:
     return found
 
 
-def _user_attributes(machine: VirtualMachine) -> list[Attribute]:
+def user_attributes(machine: VirtualMachine) -> list[Attribute]:
+    """USER_TEMPLATE without what told of the old VM's life. To be written on a VM that is there already
+    (one.vm.update): in a template oned would make DISK, NIC and the like of it, with the rights of whoever restores."""
     found: list[Attribute] = []
     for name, value in xml_values.attributes(machine.element.find("USER_TEMPLATE")):
         if name == "BACKUP" and isinstance(value, dict):

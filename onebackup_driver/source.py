@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import Optional
 
-from onebackup_driver import app, catalogue, choosing, cloud, errors, manifest, states, vm, xml_values
+from onebackup_driver import app, catalogue, choosing, cloud, errors, manifest, states, trust, vm, xml_values
 from onebackup_driver.app import App
 from onebackup_driver.context import Context
 
@@ -41,9 +41,11 @@ class Source:
 def of_vm(context: Context, vm_id: int, wanted: str) -> Source:
     """The restore point of a VM (`wanted`: its id or time; else the newest). The VM itself need not exist any more."""
     machine = _machine(context, vm_id)
-    points = catalogue.build(cloud.apps(context), context.trusted_uids(-1 if machine is None else machine.uid))
+    apps = cloud.apps(context)
+    points = trust.points(context, apps, -1 if machine is None else machine.uid)
     if not catalogue.of_vm(points, vm_id):
-        raise errors.Refused(f"there is no restore point of VM {vm_id}{_stock_hint(machine)}")
+        hint = _stock_hint(machine, apps) or "; all there are: onebackup list"
+        raise errors.Refused(f"there is no restore point of VM {vm_id}{hint}")
     point = choosing.choose(points, vm_id, wanted)
     _check_owner(context, point.vm_app)
     return _ours(point)
@@ -58,17 +60,20 @@ def of_app(context: Context, app_id: int) -> Source:
     if found.kind != states.APP_TYPE_VMTEMPLATE:
         raise errors.Refused(f"app {app_id} ({found.name}) is not a VM template; a restore point is named by that app")
     _check_owner(context, found)
-    point = next((item for item in catalogue.build(apps, context.trusted_uids()) if item.backup_id == app_id), None)
+    point = next((item for item in trust.points(context, apps) if item.backup_id == app_id), None)
     return _ours(choosing.usable(point)) if point is not None else _stock(found, apps)
 
 
 def _check_owner(context: Context, vm_app: App) -> None:
     """A restore makes what the app says with our rights: nobody else may have been able to write it."""
-    if vm_app.uid not in context.trusted_uids():
-        raise errors.Refused(
-            f"app {vm_app.app_id} belongs to user {vm_app.uid}, who could have made up what is in it: restore it as"
-            f" that user, or look at it and take it over with: onemarketapp chown {vm_app.app_id} {context.own_uid}"
-        )
+    if trust.is_restorable(context, vm_app):
+        return
+    sealed = "its seal does not fit: it was changed since, or sealed on another front-end (seal.key)"
+    raise errors.Refused(
+        f"app {vm_app.app_id} belongs to user {vm_app.uid}, who could have made up what is in it, and"
+        f" {sealed if vm_app.tags.get('SEAL') else 'it has no seal'}: restore it as that user, or look at it and take"
+        f" it over with: onemarketapp chown {vm_app.app_id} {context.own_uid}"
+    )
 
 
 def _ours(point: catalogue.RestorePoint) -> Source:
@@ -139,12 +144,16 @@ def _machine(context: Context, vm_id: int) -> Optional[vm.VirtualMachine]:
         return None
 
 
-def _stock_hint(machine: Optional[vm.VirtualMachine]) -> str:
-    """Ids in USER_TEMPLATE are never read by us; but a person may be told of them."""
-    ids = ((machine.backup or {}) if machine is not None else {}).get("MARKETPLACE_APP_IDS", "")
-    last = xml_values.whole_number(ids.split(",")[-1]) if ids else None
+def _stock_hint(machine: Optional[vm.VirtualMachine], apps: list[App]) -> str:
+    """Ids in USER_TEMPLATE are never read by us, but a person may be told of one, when it is that of an app which a
+    stock backup can have made, and of which VM. The VM's owner could have written the id of any app there."""
+    if machine is None:
+        return ""
+    last = xml_values.whole_number((machine.backup or {}).get("MARKETPLACE_APP_IDS", "").split(",")[-1])
+    found = next((item for item in apps if item.app_id == last), None)
+    if found is None or found.kind != states.APP_TYPE_VMTEMPLATE or found.tags or " - BACKUP " not in found.name:
+        return ""
     return (
-        f"; its BACKUP names app {last}: if that is a backup made by OpenNebula itself, name it with --app {last}"
-        if last
-        else ""
+        f"; its BACKUP names app {last} ({found.name}): if that is a backup of this VM made by OpenNebula itself,"
+        f" name it with --app {last}"
     )

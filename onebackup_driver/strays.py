@@ -58,12 +58,19 @@ class Stray:
 
 
 def everything(
-    context: Context, at_once: bool = False, dry_run: bool = False, machines: Optional[list[PoolVm]] = None
+    context: Context,
+    at_once: bool = False,
+    dry_run: bool = False,
+    machines: Optional[list[PoolVm]] = None,
+    apps: Optional[list[App]] = None,
 ) -> list[Recovered]:
     """Undo, or record when its restore point is complete, every run of another front-end that is older than the grace
-    time; `at_once` waives it. `machines`: the pool, when the caller has just read it. Raises FrontEndError."""
+    time; `at_once` waives it. `machines`, `apps`: all there are, when the caller has just read them.
+
+    Raises FrontEndError.
+    """
     latest = clock.now() - (0 if at_once else 3600 * context.configuration.stray_grace_hours)
-    apps = cloud.apps(context)
+    apps = cloud.apps(context) if apps is None else apps
     found = find(context, apps)
     old = [stray for stray in found.values() if stray.newest <= latest]
     done = [_one(context, stray, apps, dry_run) for stray in old]
@@ -141,7 +148,7 @@ def _one(context: Context, stray: Stray, apps: list[App], dry_run: bool) -> Reco
 
 def _damaged(context: Context, stray: Stray, apps: list[App]) -> str:
     """A restore point that is there but not good is not ours to delete."""
-    point = _point(context, stray.run, apps)
+    point = _point(context, stray, apps)
     return "" if point is None or not point.problems else f"its restore point is damaged: {'; '.join(point.problems)}"
 
 
@@ -150,14 +157,14 @@ def _uploading(made: list[App]) -> str:
     return f"app {locked[0]} is still being uploaded" if locked else ""
 
 
-def _point(context: Context, run: str, apps: list[App]) -> Optional[RestorePoint]:
-    owners = {one.uid for one in apps} if context.configuration.app_owner == "vm_owner" else context.trusted_uids()
-    return next((point for point in catalogue.build(apps, owners) if point.run == run), None)
+def _point(context: Context, stray: Stray, apps: list[App]) -> Optional[RestorePoint]:
+    owners = context.trusted_uids(_uid(context, stray.vm_id))
+    return next((point for point in catalogue.build(apps, owners) if point.run == stray.run), None)
 
 
 def _journal(context: Context, stray: Stray, apps: list[App]) -> journal.Journal:
     """The journal that the dead run would have had, as far as OpenNebula shows: if we die too, `recover` goes on."""
-    tag, point = stray.tag, _point(context, stray.run, apps)
+    tag, point = stray.tag, _point(context, stray, apps)
     of_point = point.vm_app.tags if point is not None else {}
     book = journal.open_new(context.journals, stray.run, "backup", stray.vm_id, tag.get("VM_NAME", ""))
     book.note(
@@ -219,7 +226,7 @@ def _only_said(context: Context, machine: PoolVm, dry_run: bool) -> Recovered:
 
 def _correct(context: Context, machine: PoolVm, run: str) -> Recovered:
     vm_id = machine.vm_id
-    point = _point(context, run, cloud.apps(context)) if run else None
+    point = _point(context, Stray(run, vm_id), cloud.apps(context)) if run else None
     if point is not None and not point.problems and point.vm_id == vm_id:
         stray = Stray(run, vm_id, tag=dict(point.vm_app.tags))
         return recover.finish_or_undo(context, _journal(context, stray, [*_apps_of(context, point)]))

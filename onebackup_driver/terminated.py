@@ -94,8 +94,10 @@ def _expired(context: Context, machine: vm.VirtualMachine) -> list[RestorePoint]
 
 
 def _delete(context: Context, point: RestorePoint) -> str:
+    # Not what it names, only what is its own: the owner of a restore point could name apps of another VM in it.
+    app_ids = [app.app_id for _, app in point.disks if app is not None] + [point.backup_id]
     book = journal.open_new(context.journals, point.run, "removal", point.vm_id, point.vm_app.tags.get("VM_NAME", ""))
-    book.begin("removal", app_ids=point.app_ids)
-    publish.remove_point(context, point.run, point.app_ids)
+    book.begin("removal", app_ids=app_ids)
+    publish.remove_point(context, point.run, app_ids)
     book.close("done")
     return f"the VM was terminated: restore point {point.backup_id} of {units.local_time(point.time)} deleted"

@@ -28,13 +28,14 @@ LAYERS: dict[str, set[str]] = {
     },
     "core": {
         "app", "catalogue", "choosing", "disguises", "explaining", "manifest", "modes", "names", "networks", "policy",
-        "pool_vm", "records", "repository/format/", "restore_template", "retention", "retry", "s3_marketplace",
+        "pool_vm", "records", "repository/format/", "restore_template", "retention", "retry", "s3_marketplace", "seal",
         "schedule", "states", "template_text", "verdict", "vm", "xml_values",
     },
     "steps": {
-        "children", "cloud", "failures", "finishing", "gateway/", "images", "judging", "kept_vm", "leader", "planner",
-        "planning", "pool", "power", "publish", "reborn", "repositories", "repository/", "sagas", "saving",
-        "served", "source", "status", "temporaries", "undo", "unpacking", "verifying",
+        "children", "cloud", "failures", "finishing", "gateway/", "granted", "images", "judging", "kept_vm", "leader",
+        "planner", "planning", "pool", "power", "privacy", "publish", "reborn", "repositories",
+        "repository/", "sagas", "saving",
+        "served", "source", "status", "temporaries", "trust", "undo", "unpacking", "verifying",
     },
     "stories": {"backup", "listing", "overview", "recover", "restore", "serving", "strays", "terminated", "timer"},
     "actions": {"cli/", "doctor/", "hooks/", "installation/", "market/"},

@@ -48,13 +48,12 @@ def test_the_recorded_vms(version: str, name: str) -> None:
     assert set(context) == {"NETWORK", "PASSWORD", "SSH_PUBLIC_KEY"} and context["NETWORK"] == "YES"
     assert graphics == {"LISTEN": "0.0.0.0", "TYPE": "VNC"}
     assert os["UUID"] and os.get("MACHINE", "") == {"6.4": "", "7.4": "q35"}[version]
-    allowed = {*TYPED, "CONTEXT", "GRAPHICS", "OS", "BACKUP", "DESCRIPTION", "NOTE"}
-    assert {key for key, _ in found} - allowed <= {key for key, _ in restore_template._user_attributes(machine)}
+    assert {key for key, _ in found} <= {*TYPED, "CONTEXT", "GRAPHICS", "OS"}
 
 
 @pytest.mark.parametrize("version", objects.VERSIONS)
 def test_user_attributes_stay(version: str) -> None:
-    found = restore_template.body(objects.machine(version), keep_uuid=True)
+    found = restore_template.user_attributes(objects.machine(version))
     assert (of(found, "LABELS"), of(found, "INPUTS_ORDER")) == (["prod,db"], [""])
     (backup,) = of(found, "BACKUP")
     assert set(backup) == {"FREQUENCY_SECONDS", "MARKETPLACE_ID"}
@@ -69,10 +68,21 @@ def test_the_old_vms_life_stays_behind() -> None:
         "<ONEBACKUP><STATE>OK</STATE></ONEBACKUP><ERROR>Mon: broke</ERROR><SCHED_MESSAGE>no host</SCHED_MESSAGE>"
         "<SCHED_REQUIREMENTS>ID=1</SCHED_REQUIREMENTS>",
     )
-    found = restore_template.body(machine, keep_uuid=True)
+    found = restore_template.user_attributes(machine)
     assert of(found, "BACKUP") == [{"FREQUENCY_SECONDS": "60", "MODE": "LIVE"}]
     assert of(found, "ONEBACKUP") + of(found, "ERROR") + of(found, "SCHED_MESSAGE") == []
     assert of(found, "SCHED_REQUIREMENTS") == ["ID=1"]
+
+
+def test_notes_on_a_vm_are_no_part_of_its_machine() -> None:
+    """Its owner can write any attribute there; in a template they would be orders, carried out with our rights."""
+    notes = "<DISK><IMAGE_ID>7</IMAGE_ID></DISK><NIC><NETWORK_ID>7</NETWORK_ID></NIC><MEMORY>9999</MEMORY><NAME>x</NAME>"
+    machine = with_template("", user_xml=f"{notes}<NOTE>n</NOTE>")
+    for found in (restore_template.body(machine, True), restore_template.stock_text(machine)):
+        assert of(found, "DISK") == [] and of(found, "NAME") == [] and of(found, "MEMORY") == ["128"]
+        assert "7" not in [value.get("NETWORK_ID") for value in of(found, "NIC")]
+    assert of(restore_template.stock_text(machine), "NOTE") == ["n"]
+    assert of(restore_template.user_attributes(machine), "DISK") == [{"IMAGE_ID": "7"}]
 
 
 def test_the_machine_id_only_for_a_vm_that_is_gone() -> None:
@@ -234,6 +244,7 @@ def test_the_text_is_what_oned_reads_back(version: str, name: str) -> None:
     machine = objects.machine(version, name, USER_TEMPLATE__NOTE='a"b]\nc\\', TEMPLATE__CONTEXT__START_SCRIPT="x=[1]\n")
     whole = [
         *restore_template.body(machine, keep_uuid=True),
+        *restore_template.user_attributes(machine),
         *restore_template.disks(machine, {0: 100, 1: 101}),
         *restore_template.nics(machine),
     ]

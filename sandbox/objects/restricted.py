@@ -35,7 +35,8 @@ RESTRICTED: dict[str, frozenset[str]] = {
 
 
 def found(kind: str, template: Template) -> Optional[str]:
-    """The first restricted attribute in the template (`RAW`, `NIC/MAC` …), or None."""
+    """The first restricted attribute in the template, or None; of NIC/MAC oned names only MAC (src/template/Template.cc
+    check_restricted)."""
     attributes = RESTRICTED.get(kind, frozenset())
     for name, value in template.sorted():
         if name in attributes:
@@ -43,7 +44,7 @@ def found(kind: str, template: Template) -> Optional[str]:
         if isinstance(value, dict):
             for key in sorted(value):
                 if f"{name}/{key}" in attributes:
-                    return f"{name}/{key}"
+                    return key
     return None
 
 

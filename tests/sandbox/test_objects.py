@@ -131,8 +131,8 @@ def test_no_such_object(front_end: FrontEnd) -> None:
 
 def test_restricted_attributes_are_for_administrators(front_end: FrontEnd) -> None:
     user, session = driving.user(front_end)
-    for attribute, text in (("RAW", 'RAW=[TYPE="kvm"]'), ("CONTEXT/FILES", 'CONTEXT=[FILES="/x"]'),
-                            ("NIC/MAC", 'NIC=[MAC="02:00:00:00:00:01"]')):
+    for attribute, text in (("RAW", 'RAW=[TYPE="kvm"]'), ("FILES", 'CONTEXT=[FILES="/x"]'),
+                            ("MAC", 'NIC=[MAC="02:00:00:00:00:01"]')):
         name = driving.name("t")
         with driving.refused(512, f"User [{user}] : VM Template includes a restricted attribute {attribute}."):
             front_end.call("one.template.allocate", f'NAME="{name}"\n{text}', session=session)
