@@ -49,7 +49,7 @@ def _judge(context: Context, vm_id: int, section: Vector) -> tuple[str, str]:
 
 def _request(context: Context, machine: vm.VirtualMachine, told: Optional[Vector]) -> str:
     """Queue first, then clear: a crash in between has the request twice rather than never."""
-    queue.add(context.where.queue, machine.vm_id, queue.NOW, "BACKUP/ACTION")
+    queue.add(context.where.queue, machine.vm_id, queue.NOW, "BACKUP/ACTION", machine.uid)
     section: Attribute = ("BACKUP", records.without_action(machine.backup or {}))
     said = None
     if (told or {}).get("STATE") != records.RUNNING:

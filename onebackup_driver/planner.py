@@ -33,11 +33,13 @@ def of_pool(
     requests: Optional[Mapping[int, str]] = None,
     marketplaces: Optional[Mapping[int, Marketplace]] = None,
     busy: frozenset[int] = frozenset(),
+    newest: Optional[Mapping[tuple[int, int, int], int]] = None,
+    own_uids: frozenset[int] = frozenset({0}),
 ) -> Plan:
     """Read the pool and decide. `requests`: VM id -> why, of the requests in the queue. `busy`: VMs that are being
-    backed up."""
+    backed up. `newest`: see Circumstances; `own_uids`: whose restore points count besides the VM's owner's."""
     found = pool.read(front_end)
-    around = Circumstances(site, now, failures, requests or {}, marketplaces, busy)
+    around = Circumstances(site, now, failures, requests or {}, marketplaces, busy, newest or {}, own_uids)
     return Plan(schedule.plan(found.machines, around), found.machines, found.total)
 
 

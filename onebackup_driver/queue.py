@@ -22,6 +22,7 @@ import os
 import re
 import stat
 import uuid
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -49,7 +50,7 @@ class Full(errors.Refused):
 @dataclass(frozen=True)
 class Request:
     """`requested_at`: a restore point from then on satisfies it; `queued_at` orders; not taken before `not_before`
-    (seconds since the epoch); `attempts`: how many takers died with it."""
+    (seconds since the epoch); `attempts`: how many takers died with it; `owner`: of the VM, -1 when unknown."""
 
     vm_id: int
     reason: str
@@ -59,6 +60,7 @@ class Request:
     not_before: int = 0
     attempts: int = 0
     request_id: str = ""
+    owner: int = -1
     descriptor: int = field(default=-1, compare=False, repr=False)
 
     @property
@@ -66,13 +68,13 @@ class Request:
         return f"vm-{self.vm_id}.{self.reason}.json"
 
 
-def add(directory: Path, vm_id: int, reason: str, requested_by: str) -> Request:
+def add(directory: Path, vm_id: int, reason: str, requested_by: str, owner: int = -1) -> Request:
     """Queue a request durably. One that waits already for the same VM and reason is only renewed.
 
     Raises Full, or OSError when it cannot be written.
     """
     now = clock.now()
-    new = Request(vm_id, reason, requested_by, now, now, request_id=uuid.uuid4().hex)
+    new = Request(vm_id, reason, requested_by, now, now, request_id=uuid.uuid4().hex, owner=owner)
     with _locked(directory):
         place = directory / "waiting" / new.file_name
         old = _read(place)
@@ -95,18 +97,29 @@ def claimed(directory: Path) -> list[Request]:
 
 
 def take(directory: Path, limit: Optional[int] = None) -> list[Request]:
-    """Claim waiting requests, the oldest first, at most `limit`. They are the caller's until `finish` or `put_back`,
-    or until its process ends. A VM and reason that somebody works on is left waiting."""
+    """Claim waiting requests, at most `limit`: the owners of the VMs take turns, each with its oldest. They are the
+    caller's until `finish` or `put_back`, or until its process ends. A VM and reason that somebody works on is left
+    waiting."""
     taken: list[Request] = []
     with _locked(directory):
         _clear_half_written(directory)
         _clear_dead_claims(directory)
-        for request in waiting(directory):
+        for request in _by_turns(directory):
             if limit is not None and len(taken) >= limit:
                 break
             if request.not_before <= clock.now() and not (directory / "claimed" / request.file_name).exists():
                 taken.append(_claim(directory, request))
     return taken
+
+
+def _by_turns(directory: Path) -> list[Request]:
+    """What waits, first of those owners for whom least was done lately: a hundred requests of one hold nobody up."""
+    turns = Counter(request.owner for request, _, _ in finished(directory))
+    found = []
+    for request in waiting(directory):
+        found.append((turns[request.owner], request))
+        turns[request.owner] += 1
+    return [request for _, request in sorted(found, key=lambda item: item[0])]
 
 
 def finish(directory: Path, request: Request, outcome: str) -> None:
@@ -257,6 +270,7 @@ def _parse(content: bytes, name: str) -> Request:
     texts = {key: str(document[key]) for key in ("reason", "requested_by", "request_id")}
     keys = ("vm_id", "requested_at", "queued_at", "not_before", "attempts")
     numbers = {key: json_text.whole(document[key]) for key in keys}
+    numbers["owner"] = json_text.whole(document.get("owner", -1))  # not in requests of an older version
     request = Request(**texts, **numbers)  # type: ignore[arg-type]
     if not _NAME.match(request.file_name) or not re.fullmatch(r"[0-9a-f]{32}", request.request_id):
         raise ValueError("not a request")

@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Optional
 
 from onebackup_driver import errors, policy, retry, states, window
@@ -44,7 +45,8 @@ class Decision:
 @dataclass(frozen=True)
 class Circumstances:
     """What a decision depends on besides the VM. `requests`: VM id -> why, of those that wait in
-    the queue: the worker carries them out. `marketplaces` None: not looked at. `busy`: VMs that are being backed up."""
+    the queue: the worker carries them out. `marketplaces` None: not looked at. `busy`: VMs that are being backed up.
+    `newest`: (VM id, when it was made, owner of the restore point) -> when its newest restore point is of."""
 
     site: Configuration
     now: int
@@ -52,6 +54,8 @@ class Circumstances:
     requests: Mapping[int, str]
     marketplaces: Optional[Mapping[int, Marketplace]] = None
     busy: frozenset[int] = frozenset()
+    newest: Mapping[tuple[int, int, int], int] = field(default_factory=dict)
+    own_uids: frozenset[int] = frozenset({0})
 
 
 def decide(machine: PoolVm, around: Circumstances) -> Decision:
@@ -75,9 +79,18 @@ def decide(machine: PoolVm, around: Circumstances) -> Decision:
 
 
 def plan(machines: Iterable[PoolVm], around: Circumstances) -> list[Decision]:
-    """The decisions about all VMs with a BACKUP section: first those to be run, in their order, then the others."""
+    """The decisions about all VMs with a BACKUP section: first those to be run, in their order, then the others.
+
+    The owners take turns, each with the most overdue of its VMs: nobody's thousand VMs, nor a LAST_BACKUP_TIME that
+    somebody wrote, come before the one VM of another.
+    """
     decisions = [decide(machine, around) for machine in machines if machine.backup is not None]
-    return sorted(decisions, key=_rank)
+    turns: Counter[int] = Counter()
+    ranked = []
+    for decision in sorted(decisions, key=_rank):
+        ranked.append((turns[decision.machine.uid] if decision.runs else 0, decision))
+        turns[decision.machine.uid] += 1
+    return [decision for _, decision in sorted(ranked, key=lambda item: (not item[1].runs, item[0], _rank(item[1])))]
 
 
 def jitter_s(vm_id: int, day: int, longest_s: int) -> int:
@@ -101,6 +114,9 @@ def obstacle(decision: Decision, running: Iterable[Decision], limits: Limits) ->
         count = sum(datastore_id in other.machine.datastore_ids for other in others)
         if count >= limits.per_datastore:
             return f"{count} backups are running from datastore {datastore_id} (limits.per_datastore)"
+    of_owner = sum(other.machine.uid == machine.uid for other in others)
+    if of_owner >= limits.per_owner:
+        return f"{of_owner} backups of VMs of user {machine.uid} are running (limits.per_owner)"
     into = sum(other.marketplace_id == decision.marketplace_id for other in others)
     if into >= limits.per_marketplace:
         return f"{into} backups are running into marketplace {decision.marketplace_id} (limits.per_marketplace)"
@@ -135,12 +151,23 @@ def _due(machine: PoolVm, rules: Policy, around: Circumstances) -> Decision:
     decision = Decision(machine, DUE, found.reason, at, (now - at) / rules.frequency_s, rules.marketplace_id)
     if not found.due:
         return replace(decision, verdict=NOT_DUE)
+    allowed_at = _floor(machine, around)
+    if allowed_at > now:
+        reason = "its last restore point is younger than minimum_frequency_seconds, whatever LAST_BACKUP_TIME says"
+        return replace(decision, verdict=NOT_DUE, reason=reason, at=allowed_at)
     longest_s = min(60 * around.site.jitter_minutes, rules.frequency_s // _JITTER_PART)
     late_at = at + jitter_s(machine.vm_id, at // _DAY_S, longest_s)
     if known_last and late_at > now:
         reason = "it is due, its start is spread (jitter_minutes)"
         return replace(decision, verdict=NOT_DUE, reason=reason, at=late_at)
     return decision
+
+
+def _floor(machine: PoolVm, around: Circumstances) -> int:
+    """From when on the site allows a backup: an owner can write any LAST_BACKUP_TIME, but no restore point away."""
+    found = (around.newest.get((machine.vm_id, machine.started, uid), 0) for uid in {*around.own_uids, machine.uid})
+    newest = max((time for time in found if time <= around.now), default=0)
+    return newest + around.site.minimum_frequency_seconds if newest else 0
 
 
 def _check_marketplace(machine: PoolVm, rules: Policy, around: Circumstances) -> None:

@@ -34,6 +34,7 @@ class Limits:
     per_host: int = 2
     per_datastore: int = 2
     per_marketplace: int = 4
+    per_owner: int = 4
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from typing import Optional
 
 from onebackup_driver import (
+    catalogue,
     children,
     clock,
+    cloud,
     errors,
     explaining,
     failures,
@@ -17,6 +19,7 @@ from onebackup_driver import (
     leader,
     locks,
     planner,
+    privacy,
     progress,
     queue,
     recover,
@@ -26,6 +29,7 @@ from onebackup_driver import (
     strays,
     terminated,
 )
+from onebackup_driver.app import App
 from onebackup_driver.children import Backup, Ended
 from onebackup_driver.commands import Child
 from onebackup_driver.context import Context
@@ -36,6 +40,10 @@ from onebackup_driver.retry import Failure
 from onebackup_driver.schedule import Circumstances, Decision
 
 _PAUSE_S = 0.2
+#: A run that goes on for long looks again at what is due: who came later need not wait until all others are done.
+_LOOK_AGAIN_S = 900.0
+#: Then it ends, and the next one reports and begins anew.
+_LONGEST_S = 6 * 3600.0
 _REQUEST_WORDS = {
     "now": "a backup now",
     "off": "a backup while it is off",
@@ -73,8 +81,8 @@ def run(context: Context, watch: Watch, report: Report, log_file: Optional[str] 
         report.idle = str(error)
 
 
-def plan(context: Context) -> Plan:
-    """What a run would do now."""
+def plan(context: Context, apps: Optional[list[App]] = None) -> Plan:
+    """What a run would do now. `apps`: all there are, when the caller has just read them."""
     requests = {
         request.vm_id: _REQUEST_WORDS.get(request.reason, request.reason)
         for request in [*queue.waiting(context.where.queue), *queue.claimed(context.where.queue)]
@@ -87,6 +95,8 @@ def plan(context: Context) -> Plan:
         requests,
         planner.marketplaces(context.front_end),
         frozenset(item.vm_id for item in progress.running(context.where.progress)),
+        catalogue.newest_times(cloud.apps(context) if apps is None else apps),
+        frozenset(context.trusted_uids()),
     )
 
 
@@ -97,19 +107,26 @@ def elsewhere(context: Context, known: dict[int, Decision], own: set[int]) -> li
 
 
 def _run(context: Context, watch: Watch, report: Report, log_file: Optional[str]) -> None:
-    report.recovered += _touched(recover.everything(context))
-    made = plan(context)
-    report.recovered += _touched(strays.everything(context, machines=made.machines))
-    _note_bad(context, made, report)
-    _collect_requests(context, made)
-    _sweep(context, made, report)
-    work = _Work(context, made, report, log_file)
+    work = _Work(context, _look(context, report), report, log_file)
     try:
         work.do(watch)
     except BaseException:
         with signals.deferred():
             work.stop()
         raise
+
+
+def _look(context: Context, report: Report) -> Plan:
+    """Put right what dead runs left, see what there is to do, and do what is no backup."""
+    report.recovered += _touched(recover.everything(context))
+    apps = cloud.apps(context)
+    privacy.close(context, apps)
+    made = plan(context, apps)
+    report.recovered += _touched(strays.everything(context, machines=made.machines, apps=apps))
+    _note_bad(context, made, report)
+    _collect_requests(context, made)
+    _sweep(context, made, report)
+    return made
 
 
 def _touched(found: list[Recovered]) -> list[Recovered]:
@@ -177,12 +194,16 @@ class _Work:
 
     def __init__(self, context: Context, made: Plan, report: Report, log_file: Optional[str]):
         self._context, self._report, self._log_file = context, report, log_file
-        self._known = {decision.machine.vm_id: decision for decision in made.decisions}
-        self._waiting = [decision for decision in made.decisions if decision.runs]
+        self._take_up(made)
         self._running: list[Backup] = []
         self._worker: Optional[Child] = None
         self._finished_before = {item[0].request_id for item in queue.finished(context.where.queue)}
         self._began = clock.monotonic()
+
+    def _take_up(self, made: Plan) -> None:
+        self._known = {decision.machine.vm_id: decision for decision in made.decisions}
+        self._waiting = [decision for decision in made.decisions if decision.runs]
+        self._looked = clock.monotonic()
 
     def do(self, watch: Watch) -> None:
         if queue.waiting(self._context.where.queue):
@@ -192,6 +213,8 @@ class _Work:
             with signals.deferred():  # what was started is known, and what has ended is reported
                 self._collect()
                 self._start()
+            if self._waiting and clock.monotonic() - self._looked > _LOOK_AGAIN_S:
+                self._look_again()
             if not self._running and self._worker is None:
                 break  # what waits now waits for others: the next run takes it up
             watch(progress.running(self._context.where.progress))
@@ -237,8 +260,8 @@ class _Work:
     def _start(self) -> None:
         if not self._waiting:
             return
-        minutes = self._context.configuration.time_budget_minutes
-        if schedule.over_budget(self._began, clock.monotonic(), minutes):
+        minutes, now = self._context.configuration.time_budget_minutes, clock.monotonic()
+        if schedule.over_budget(self._began, now, minutes) or now - self._began > _LONGEST_S:
             return
         own = {backup.decision.machine.vm_id for backup in self._running}
         busy = [backup.decision for backup in self._running]
@@ -249,6 +272,13 @@ class _Work:
                 if self._still_runs(decision):
                     self._begin(decision)
                     busy.append(decision)
+
+    def _look_again(self) -> None:
+        try:
+            self._take_up(_look(self._context, self._report))
+        except errors.Error as error:  # what was due is still to be done
+            self._looked = clock.monotonic()
+            self._context.log.warning("Cannot look again at what is due: %s", error)
 
     def _still_runs(self, decision: Decision) -> bool:
         """A window may have closed while others were backed up."""

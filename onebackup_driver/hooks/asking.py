@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from onebackup_driver import configuration, frontend, logs, paths, queue, worker
 from onebackup_driver.context import Context
+from onebackup_driver.vm import VirtualMachine
 
 #: A hook must not hold one of the ten executors of the front-end; what it misses the timer does.
 _CALL_TIMEOUT_S = 10.0
@@ -21,10 +22,10 @@ def context() -> Context:
     return Context(front_end, site, where, logs.set_up(verbose=False))
 
 
-def queued(context: Context, vm_id: int, reason: str, requested_by: str) -> str:
+def queued(context: Context, machine: VirtualMachine, reason: str, requested_by: str) -> str:
     """Queue a request; the line to say. Raises Full or OSError when it could not be queued."""
-    queue.add(context.where.queue, vm_id, reason, requested_by)
-    return f"VM {vm_id}: queued ({reason})"
+    queue.add(context.where.queue, machine.vm_id, reason, requested_by, machine.uid)
+    return f"VM {machine.vm_id}: queued ({reason})"
 
 
 def see_to_worker(context: Context) -> None:

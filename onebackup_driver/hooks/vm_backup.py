@@ -47,7 +47,7 @@ def _look_at(vm_id: int, datastore_id: Optional[int]) -> str:
         return f"VM {vm_id} has no BACKUP section"
     if _has_backup_datastore(context, machine, datastore_id):
         return f"VM {vm_id} has a backup datastore of OpenNebula's own"
-    line = asking.queued(context, vm_id, queue.NATIVE, "one.vm.backup")
+    line = asking.queued(context, machine, queue.NATIVE, "one.vm.backup")
     asking.see_to_worker(context)
     return line
 

@@ -29,6 +29,6 @@ def _look_at(vm_id: int) -> str:
     machine = cloud.machine(context, vm_id)
     if machine.state.state != states.DONE:
         return f"VM {vm_id} is {machine.state}, not DONE"
-    line = asking.queued(context, vm_id, queue.TERMINATED, "the VM was terminated")
+    line = asking.queued(context, machine, queue.TERMINATED, "the VM was terminated")
     asking.see_to_worker(context)
     return line

@@ -45,7 +45,7 @@ def _look_at(vm_id: int) -> str:
     due = policy.due_soon(rules, clock.now(), context.configuration.opportunistic_fraction)
     if not due.due:
         return f"VM {vm_id} is not due soon"
-    line = asking.queued(context, vm_id, queue.OFF, "the VM was powered off")
+    line = asking.queued(context, machine, queue.OFF, "the VM was powered off")
     asking.see_to_worker(context)
     return line
 
