@@ -108,3 +108,5 @@ class Terminated(BaseException):
     def __init__(self, signal_number: int):
         super().__init__(f"ended by signal {signal_number}")
         self.signal_number = signal_number
+        #: What was undone and how things are now, in words, where something was under way.
+        self.undone = "nothing was under way that needed undoing"

@@ -23,8 +23,8 @@ _REFUSALS = {256: errors.AuthenticationFailed, 512: errors.NotAuthorized, 1024: 
 #: What the operating system said, deep inside what urllib3 makes of it.
 _SYSTEM_REASON = re.compile(r"\[Errno -?\d+\] ([A-Za-z ]+)")
 _RETRY_PAUSE_S = 0.5
-#: No answer may take more memory than a few times this.
-_ANSWER_BYTES = 256 * 1024 * 1024
+#: What oned itself can say at most (MESSAGE_SIZE of oned.conf), and a little more: markup is escaped.
+_ANSWER_BYTES = 1280 * 1024 * 1024
 _PIECE_BYTES = 1024 * 1024
 #: A front-end that has never answered is more likely misspelt than restarting.
 _FIRST_PATIENCE_S = 3.0
@@ -35,6 +35,8 @@ class FrontEnd:
 
     def __init__(self, endpoint: str, session: str, call_timeout_s: float = 60, patience_s: float = 60):
         self.endpoint = endpoint
+        #: Where the session came from, for the line that says that it is wrong.
+        self.session_file = ""
         self._call_timeout_s = call_timeout_s
         self._patience_s = patience_s
         self._reached = False
@@ -102,7 +104,7 @@ class FrontEnd:
             raise errors.OutcomeUnknown(
                 method, f"no usable answer to {method} from {self.endpoint} ({_short(error)})"
             ) from error
-        return _value(method, answer)
+        return _value(method, answer, self.session_file)
 
     def _lost(self, method: str, error: requests.exceptions.RequestException) -> errors.FrontEndError:
         import requests
@@ -140,7 +142,9 @@ def connect(where: paths.Paths, call_timeout_s: float, patience_s: float) -> Fro
         ) from error
     if ":" not in session:
         raise errors.Refused(f"{where.one_auth} holds no 'user:password' session; set ONE_AUTH to a file that does")
-    return FrontEnd(where.endpoint, session, call_timeout_s, patience_s)
+    front_end = FrontEnd(where.endpoint, session, call_timeout_s, patience_s)
+    front_end.session_file = str(where.one_auth)
+    return front_end
 
 
 def _pyone_server(endpoint: str, session: str, timeout_s: float) -> Any:
@@ -179,14 +183,14 @@ def _content(answer: requests.Response) -> bytes:
     return b"".join(pieces)
 
 
-def _value(method: str, answer: Any) -> Any:
+def _value(method: str, answer: Any, session_file: str = "") -> Any:
     if not isinstance(answer, (list, tuple)) or len(answer) < 3 or not isinstance(answer[2], int):
         raise errors.OutcomeUnknown(method, f"{method} answered something that is not OpenNebula's")
     if answer[0]:
         return answer[1]
     message, code = str(answer[1]), answer[2]
     if code == 256:
-        message += " Check user and password in the file ONE_AUTH names, or ~/.one/one_auth"
+        message += f" Check user and password in {session_file or 'the file ONE_AUTH names, or ~/.one/one_auth'}"
     object_id: Optional[int] = answer[3] if len(answer) > 3 and isinstance(answer[3], int) else None
     raise _REFUSALS.get(code, errors.CallRefused)(method, message, code, object_id)
 

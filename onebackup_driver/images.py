@@ -60,7 +60,9 @@ def _await_ready(context: Context, image_id: int, disk: SourceDisk) -> etree._El
             raise errors.Failed(f"app {disk.app.app_id} could not be downloaded into image {image_id}: {reason}")
         return image if state == states.IMAGE_READY else None
 
-    return waiting.until(look, context.timeouts.download_s, f"the download into image {image_id} did not end", 2.0)
+    return waiting.until(
+        look, context.timeouts.download_s, f"the download into image {image_id} did not end", 2.0, "download_s"
+    )
 
 
 def _check(context: Context, image: etree._Element, disk: SourceDisk) -> None:

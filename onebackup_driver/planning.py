@@ -50,7 +50,9 @@ def make(context: Context, vm_id: int, request: Request) -> Plan:
     """The plan for one VM. Raises Refused saying why there is none; `plan.due` says whether it is due."""
     machine = cloud.machine(context, vm_id)
     if machine.state.state == states.DONE:
-        raise errors.Refused(f"VM {vm_id} is DONE: it has no disks any more")
+        raise errors.Refused(
+            f"VM {vm_id} is DONE: it has no disks any more; to bring it back: onebackup restore {vm_id} -d <datastore>"
+        )
     if request.only_off and machine.state != states.POWERED_OFF:
         raise NotOff(f"VM {vm_id} was to be backed up while it is off, and it is {machine.state}")
     rules = policy.read(
@@ -58,11 +60,7 @@ def make(context: Context, vm_id: int, request: Request) -> Plan:
     )
     due = policy.due(rules, clock.now())
     disks = tuple(disk for disk in machine.disks if disk.kind == IMAGE and disk.disk_id not in rules.excluded_disks)
-    marketplace = cloud.marketplace(context, rules.marketplace_id)
-    policy.check_marketplace(marketplace, context.configuration)
-    if marketplace.driver == "s3":
-        verifying.s3_access(context, marketplace)
-        s3_marketplace.check_sizes(marketplace, disks)
+    marketplace = _marketplace(context, vm_id, rules.marketplace_id, disks)
     return Plan(
         machine=machine,
         request=request,
@@ -73,6 +71,18 @@ def make(context: Context, vm_id: int, request: Request) -> Plan:
         due=due,
         version=_check(context, machine, disks),
     )
+
+
+def _marketplace(context: Context, vm_id: int, marketplace_id: int, disks: tuple[Disk, ...]) -> Marketplace:
+    try:
+        marketplace = cloud.marketplace(context, marketplace_id)
+        policy.check_marketplace(marketplace, context.configuration)
+        if marketplace.driver == "s3":
+            verifying.s3_access(context, marketplace)
+            s3_marketplace.check_sizes(marketplace, disks)
+        return marketplace
+    except errors.Refused as error:
+        raise errors.Refused(f"VM {vm_id} has nowhere to be backed up to: {error}") from error
 
 
 def _goes_on(due: policy.Due, request: Request) -> bool:

@@ -117,7 +117,8 @@ def _required(vm_id: int, section: Vector, key: str, meaning: str) -> int:
         raise errors.Refused(f"BACKUP of VM {vm_id} has no {key} ({meaning}); set it with: onevm update {vm_id}")
     number = xml_values.whole_number(value)
     if number is None or not 0 <= number <= _LARGEST:
-        raise errors.Refused(f"BACKUP/{key} of VM {vm_id} is {value[:60]!r}; it must be {meaning}")
+        what = f"BACKUP/{key} of VM {vm_id} is {value[:60]!r}; it must be {meaning}"
+        raise errors.Refused(f"{what}; correct it with: onevm update {vm_id}")
     return number
 
 

@@ -36,7 +36,8 @@ def bring_down(context: Context, step: Step, machine: VirtualMachine, mode: Mode
     except errors.OutcomeUnknown:
         context.log.warning("No answer to %s of VM %s, watching its state", mode.action, machine.vm_id)
     watch = _Watch(context, machine.vm_id, states.RUNNING, mode.rest, mode.action)
-    watch.wait(context.timeouts.power_off_s, f"VM {machine.vm_id} did not {_IN_WORDS[mode.action]}")
+    what = f"VM {machine.vm_id} did not {_IN_WORDS[mode.action]}"
+    watch.wait(context.timeouts.power_off_s, what, "power_off_s")
 
 
 def prove_as_planned(context: Context, planned: VirtualMachine) -> None:
@@ -104,7 +105,7 @@ def start(context: Context, vm_id: int, rest: states.VmState, since: int) -> Non
             raise
         context.log.warning("VM %s was started by somebody else just now: %s", vm_id, error)
     watch = _Watch(context, vm_id, rest, states.RUNNING, "resume", since)
-    machine = watch.wait(context.timeouts.power_on_s, f"VM {vm_id} did not start")
+    machine = watch.wait(context.timeouts.power_on_s, f"VM {vm_id} did not start", "power_on_s")
     if machine.state != states.RUNNING:
         context.log.warning(
             "VM %s is %s: stopped by somebody right after it was started, leaving it so", vm_id, machine.state
@@ -131,10 +132,10 @@ class _Watch:
         self._left_old = False
         self._began, self._grace_s = clock.monotonic(), _GRACE_S
 
-    def wait(self, timeout_s: float, what: str) -> VirtualMachine:
+    def wait(self, timeout_s: float, what: str, option: str) -> VirtualMachine:
         """Wait for the new state; with `since`, also for another rest after a start. Raises Failed or TimedOut."""
         self._grace_s = min(_GRACE_S, timeout_s / 2)
-        return waiting.until(self._look, timeout_s, what, _PAUSE_S)
+        return waiting.until(self._look, timeout_s, what, _PAUSE_S, option)
 
     def _look(self) -> Optional[VirtualMachine]:
         machine = cloud.machine(self._context, self._vm_id)

@@ -50,6 +50,8 @@ def image_apps(
 
 def await_upload(context: Context, started: app.App, image: etree._Element, marketplace: app.Marketplace) -> app.App:
     """Wait until an app is READY and verify what was stored. Raises Failed."""
+    disk_id = started.tags.get("DISK_ID", "?")
+    what = f"the upload of app {started.app_id} (disk {disk_id}) into marketplace {started.marketplace_id}"
 
     def look() -> Optional[app.App]:
         try:
@@ -57,12 +59,11 @@ def await_upload(context: Context, started: app.App, image: etree._Element, mark
         except errors.NoSuchObject as error:
             raise errors.Failed(f"app {started.app_id} was deleted by somebody else during its upload") from error
         if now.state == states.APP_ERROR:
-            raise errors.Failed(
-                f"the upload of app {now.app_id} failed: {now.error_text or 'see /var/log/one/oned.log'}"
-            )
+            reason = now.error_text or "the front-end gives no reason"
+            raise errors.Failed(f"{what} failed: {reason}; more is in /var/log/one/oned.log")
         return now if now.state == states.APP_READY else None
 
-    ready = waiting.until(look, context.timeouts.upload_s, f"the upload of app {started.app_id} did not end", 2.0)
+    ready = waiting.until(look, context.timeouts.upload_s, f"{what} did not end", 2.0, "upload_s")
     verifying.stored(context, ready, image, marketplace)
     return ready
 

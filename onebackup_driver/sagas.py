@@ -20,7 +20,7 @@ def run(context: Context, kind: str, run_id: str, vm_id: int, vm_name: str, tell
     except OSError as error:
         reason = errors.in_words(error)
         what = f"cannot write the journal in {context.journals}: {reason}"
-        raise errors.Refused(f"{what}; nothing was touched") from error
+        raise errors.Refused(f"{what}; nothing was touched, VM {vm_id} is as it was") from error
     try:
         yield book
     except BaseException as error:
@@ -48,8 +48,10 @@ def _break_off(context: Context, book: Journal, error: BaseException, tell: bool
         told = status.tell(context, book.vm_id, records.ERROR, f"{what}; {now}nothing older was lost", RUN=book.run)
     _close(context, book, "undone" if told and not problems else "attention")
     if problems:
-        message = f"{what}; and this could not be undone: {undo.reasons(problems)}; {now}".rstrip("; ,")
+        message = f"{what}; and this could not be undone: {undo.reasons(problems)}; {now}restore points are untouched"
         return errors.NeedsAttention(message, undo.command(problems))
+    if isinstance(error, errors.Terminated):
+        error.undone = f"{now}everything this {book.kind} made was removed, restore points are untouched"
     if isinstance(error, (errors.Error, OSError)):
         return errors.Failed(
             f"{what}; {now}everything this {book.kind} made was removed, restore points are untouched"

@@ -52,7 +52,9 @@ def save_disk(
     def look() -> Optional[etree._Element]:
         return _look(context, machine, image_id, rest, what)
 
-    return waiting.until(look, context.timeouts.save_disk_s, f"saving {what} into image {image_id} did not end", 0.5)
+    return waiting.until(
+        look, context.timeouts.save_disk_s, f"saving {what} into image {image_id} did not end", 0.5, "save_disk_s"
+    )
 
 
 def prove_undisturbed(context: Context, before: VirtualMachine, rest: states.VmState) -> None:
@@ -81,8 +83,11 @@ def _look(
     state = xml_values.number(image, "STATE")
     if state == states.IMAGE_ERROR:
         new = machine.error_text if machine.error_text != before.error_text else ""
-        reason = xml_values.text(image, "TEMPLATE/ERROR") or new or f"the reason is in /var/log/one/{before.vm_id}.log"
-        raise errors.Failed(f"saving {what} failed on the host, image {image_id} is in ERROR: {reason}")
+        reason = xml_values.text(image, "TEMPLATE/ERROR") or new or "the front-end gives no reason"
+        raise errors.Failed(
+            f"saving {what} failed on the host, image {image_id} went to ERROR: {reason};"
+            f" more is in /var/log/one/{before.vm_id}.log"
+        )
     if machine.state != rest and machine.state != (states.ACTIVE, states.SAVING[rest]):
         raise errors.Failed(f"VM {before.vm_id} went to {machine.state} while {what} was saved")
     return image if state == states.IMAGE_READY and machine.state == rest else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from dataclasses import dataclass
 from typing import Optional
 
@@ -46,7 +47,8 @@ def fetch(url: str, with_checksum: bool, timeout_s: float) -> Stored:
                     raise errors.TimedOut(f"fetching {url} took longer than {timeout_s:g} s")
     except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError) as error:
         raise errors.Failed(
-            f"cannot fetch what the marketplace stored at {url}: {' '.join(str(error).split())[:200]}"
+            f"cannot fetch what the marketplace stored at {url} ({_short(error)}): does its web server run, is its"
+            " BASE_URL right?"
         ) from error
     if announced is not None and int(announced) != length:
         raise errors.Failed(f"{url} broke off after {length} of {announced} bytes")
@@ -60,9 +62,18 @@ def check_offered(url: str) -> None:
     try:
         answer = requests.head(url, timeout=_STALL_TIMEOUT_S)
     except requests.exceptions.RequestException as error:
-        raise errors.Failed(f"{url} cannot be asked for: {' '.join(str(error).split())[:200]}") from error
+        raise errors.Failed(
+            f"{url} cannot be asked for ({_short(error)}): does onebackup's gateway run (onebackup-gateway.service)?"
+        ) from error
     if answer.status_code != 200:
         raise errors.Failed(f"the marketplace answers {answer.status_code} {answer.reason} for {url}")
+
+
+def _short(error: Exception) -> str:
+    """What the operating system said, without what the HTTP client makes of it."""
+    text = " ".join(str(error).split())
+    found = re.search(r"\[Errno -?\d+\] ([A-Za-z ]+)", text)
+    return found.group(1).strip() if found else text[:160]
 
 
 def local_length(path: str) -> Optional[int]:

@@ -19,11 +19,19 @@ def remove(context: Context, run: str) -> None:
         found = cloud.made_by(context, "template", run)
         for template_id in found:
             context.log.info("Deleting template %s", template_id)
-            _gone_is_fine(context, "one.template.delete", template_id, False)
+            _delete_template(context, template_id)
         return None if found else True
 
     waiting.until(look, context.timeouts.undo_s, f"the temporary template of run {run} could not be deleted")
     remove_images(context, run)
+
+
+def _delete_template(context: Context, template_id: int) -> None:
+    try:
+        _gone_is_fine(context, "one.template.delete", template_id, False)
+    except errors.NotAuthorized as error:
+        what = f"temporary template {template_id} cannot be deleted ({error})"
+        raise errors.NeedsAttention(what, f"onetemplate unlock {template_id}") from error
 
 
 def remove_images(context: Context, run: str) -> None:

@@ -21,7 +21,7 @@ def stored(context: Context, app: App, image: etree._Element, marketplace: Marke
     restore would fetch it, and its length and (verify: checksum) MD5 are compared. Our own: what it serves is not the
     image's file but made of its content, with the MD5 that the driver found when it read all of it back.
     """
-    what = f"app {app.app_id} ({app.name})"
+    what = f"app {app.app_id} (disk {app.tags.get('DISK_ID', '?')}) in marketplace {app.marketplace_id}"
     if app.state != states.APP_READY:
         raise errors.Failed(f"{what} is {states.app(app.state)}")
     missing = [name for name, value in (("SOURCE", app.source), ("MD5", app.md5), ("FORMAT", app.format)) if not value]

@@ -12,10 +12,12 @@ _FIRST_PAUSE_S = 0.05
 _GROWTH = 1.5
 
 
-def until(check: Callable[[], Optional[Result]], timeout_s: float, what: str, longest_pause_s: float = 1.0) -> Result:
+def until(
+    check: Callable[[], Optional[Result]], timeout_s: float, what: str, longest_pause_s: float = 1.0, option: str = ""
+) -> Result:
     """Call `check` until it returns something; that is returned. Its exceptions end the wait.
 
-    Raises TimedOut with `what` (`VM 42 did not power off`) after `timeout_s` seconds.
+    Raises TimedOut with `what` (`VM 42 did not power off`) after `timeout_s` seconds; `option`: what sets them.
     """
     deadline, pause = clock.monotonic() + timeout_s, _FIRST_PAUSE_S
     while True:
@@ -24,6 +26,7 @@ def until(check: Callable[[], Optional[Result]], timeout_s: float, what: str, lo
             return result
         left = deadline - clock.monotonic()
         if left <= 0:
-            raise errors.TimedOut(f"{what} within {timeout_s:g} s")
+            named = f" (timeouts.{option} in onebackup.yaml)" if option else ""
+            raise errors.TimedOut(f"{what} within {timeout_s:g} s{named}")
         clock.sleep(min(pause, left))
         pause = min(pause * _GROWTH, longest_pause_s)
