@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`site` as in the stories, with a victim who has a restore point and an attacker who has a VM."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from sandbox.process import FrontEnd
+from tests.conftest import HttpMarket
+from tests.deputy import tenants
+from tests.deputy.tenants import Belongings, Tenant
+from tests.e2e import checks
+from tests.e2e.proxy import Proxy
+from tests.e2e.site import Site
+
+
+@pytest.fixture
+def site(front_end: FrontEnd, tmp_path: Path, http_market_server: HttpMarket) -> Iterator[Site]:
+    made = Site(front_end, tmp_path, http_market_server)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def proxy(site: Site) -> Iterator[Proxy]:
+    """onebackup's calls of this test go through it."""
+    with Proxy(site.front_end.endpoint) as started:
+        site.endpoint = started.endpoint
+        yield started
+        site.endpoint = site.front_end.endpoint
+    assert not started.problems, started.problems
+
+
+@dataclass(frozen=True)
+class Victim:
+    """A tenant with a running VM that was backed up: `app_ids` are its restore point."""
+
+    tenant: Tenant
+    vm_id: int
+    app_ids: list[int]
+    before: Belongings
+
+    @property
+    def run(self) -> str:
+        """The run id of the restore point, which everybody can read."""
+        return checks.tags(self.tenant.site, self.app_ids[-1])["RUN"]
+
+
+@pytest.fixture
+def victim(site: Site) -> Iterator[Victim]:
+    """Looked at before and after the test."""
+    made = victim_of(site)
+    yield made
+    tenants.untouched(site, made.before)
+
+
+def victim_of(site: Site) -> Victim:
+    tenant = tenants.new(site, "victim")
+    vm_id = tenant.machine()
+    app_ids = checks.backed_up(site, vm_id)
+    return Victim(tenant, vm_id, app_ids, tenants.belongings(site, vm_id, app_ids))
+
+
+@pytest.fixture
+def attacker(site: Site) -> Tenant:
+    return tenants.new(site, "attacker")
