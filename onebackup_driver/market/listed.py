@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from onebackup_driver import files, manifest, paths, repositories, served, template_text, xml_values
+from onebackup_driver import files, manifest, paths, privacy, repositories, served, template_text, xml_values
 from onebackup_driver.market import payload
 from onebackup_driver.repository.format.manifest import Manifest
 from onebackup_driver.repository.repository import Repository
@@ -75,13 +75,14 @@ def _run(made: Manifest) -> str:
 def _disk(opened: Repository, made: Manifest, gateway: Gateway) -> list[Attribute]:
     found = served.attributes(opened, made, gateway)
     kept: list[Attribute] = [(str(name), value) for name, value in made.facts["app"]]
-    return [*kept, ("ORIGIN_ID", "-1"), *found.items(), ("REGTIME", str(made.created))]
+    return [*kept, ("ORIGIN_ID", "-1"), *found.items(), ("REGTIME", str(made.created)), (privacy.MARK, "YES")]
 
 
 def _vm(made: Manifest) -> str:
     """The app's text as it was, and what oned's own apps have besides."""
     text = str(made.facts["text"])
-    more: list[Attribute] = [("SIZE", "0"), ("MD5", ""), ("SOURCE", ""), ("FORMAT", ""), ("REGTIME", str(made.created))]
+    more: list[Attribute] = [("SIZE", "0"), ("MD5", ""), ("SOURCE", ""), ("FORMAT", "")]
+    more += [("REGTIME", str(made.created)), (privacy.MARK, "YES")]
     if not text.startswith("<TEMPLATE>"):
         return f"{text}\n{template_text.render(more)}"
     return text.replace("<TEMPLATE>", "<TEMPLATE>" + "".join(f"<{name}>{value}</{name}>" for name, value in more), 1)
