@@ -81,8 +81,15 @@ def _value(key: str, default: Any, node: yaml.Node, where: str, place: str) -> A
         raise errors.UsageError(f"{place} has an unusable value: {' '.join(str(error).split())[:300]}") from error
     problem = _problem(key, default, value)
     if problem:
-        raise errors.UsageError(f"{place} {problem}, not {reprlib.repr(value)}")
+        raise errors.UsageError(f"{place} {problem}, not {_shown(value)}")
     return float(value) if isinstance(default, float) else value
+
+
+def _shown(value: Any) -> str:
+    """A value for a message: aliases can make one of a few hundred bytes endless."""
+    short = reprlib.Repr()
+    short.maxlevel = 2
+    return short.repr(value)[:200]
 
 
 def _problem(key: str, default: Any, value: Any) -> str:

@@ -18,7 +18,7 @@ from onebackup_driver.pool_vm import PoolVm
 PAGE_VMS = 500
 #: VMs that come and go while the pool is read move the others: each page begins with some of the page before.
 _OVERLAP_VMS = 10
-_PAGE_BYTES = 256 * 1024 * 1024
+_PAGE_BYTES = 1024 * 1024 * 1024
 _ATTEMPTS = 3
 _METHOD = "one.vmpool.infoextended"
 _ALL_USERS, _NOT_DONE = -2, -1
