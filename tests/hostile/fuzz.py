@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`make fuzz`: every target of fuzz_targets.py for a while, with atheris where that is installed.
 
-    python -m tests.hostile.fuzz --seconds 60 [--target vm_object] [--group payloads] [--engine atheris|mutation] [--seed 1]
+    python -m tests.hostile.fuzz --seconds 60 [--target vm_object] [--group payloads] [--engine mutation] [--seed 1]
 
 The corpus grows in build/fuzz/<target>; what a target does not survive is kept in tests/hostile/regressions/<target>.
 """
