@@ -3,14 +3,19 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple, Optional
 
+from onebackup_driver.repository import problems
 from onebackup_driver.repository.format import manifest as manifests
 from onebackup_driver.repository.format import pack
 from onebackup_driver.repository.format.cells import Cells
 from onebackup_driver.repository.format.manifest import PREFIX, Manifest, Parts
 from onebackup_driver.repository.format.vault import Vault
 from onebackup_driver.repository.stores import base
+
+_AT_ONCE = 256
 
 
 class Loaded(NamedTuple):
@@ -24,6 +29,22 @@ def head(store: base.Store, vault: Vault, name: str) -> Parts:
     """What a manifest says of itself, and where its parts lie: one request. Raises Missing, Damaged, StoreFailed."""
     manifests.check_name(name)
     return base.steadily(lambda: _head(store, vault, name))
+
+
+def heads(store: base.Store, vault: Vault, names: Sequence[str]) -> Iterator[tuple[str, Optional[Manifest]]]:
+    """What many manifests say of themselves, in this order, several fetched at once: a request to S3 waits for its
+    answer. None for one that is missing. Raises Damaged, StoreFailed."""
+
+    def one(name: str) -> Optional[Manifest]:
+        try:
+            return head(store, vault, name).manifest
+        except problems.Missing:
+            return None
+
+    with ThreadPoolExecutor(store.parallel) as pool:
+        for begin in range(0, len(names), _AT_ONCE):
+            part = names[begin : begin + _AT_ONCE]
+            yield from zip(part, pool.map(one, part))
 
 
 def _head(store: base.Store, vault: Vault, name: str) -> Parts:

@@ -159,11 +159,11 @@ class Repository:
     def manifests(self) -> Iterator[Manifest]:
         """All restore points, oldest first. Raises Damaged for one that is not whole, StoreFailed."""
         missing = []
-        for name in self.names():
-            try:
-                yield self.load(name)
-            except problems.Missing:
+        for name, made in manifests.heads(self.store, self.vault, self.names()):
+            if made is None:
                 missing.append(name)
+            else:
+                yield made
         self.confirm_deleted(missing)
 
     def confirm_deleted(self, names: Collection[str]) -> None:
