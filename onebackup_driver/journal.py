@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 from onebackup_driver import clock, errors, files, json_text
 
 FORMAT = 1
+_RUN = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{0,63}")
 
 
 class Unreadable(errors.Error):
@@ -89,7 +91,10 @@ class Journal:
 
 
 def open_new(directory: Path, run: str, kind: str, vm_id: int, vm_name: str) -> Journal:
-    """Begin the journal of a run. Raises OSError when it cannot be written (then nothing may be changed)."""
+    """Begin the journal of a run. Raises OSError when it cannot be written (then nothing may be changed), Refused for
+    a run that has no name of ours: run ids are read from attributes too, and become a file's name."""
+    if not _RUN.fullmatch(run):
+        raise errors.Refused(f"{run[:60]!r} is not the id of a run")
     files.make_private_directory(directory)
     journal = Journal(directory / f"{run}.json", run, kind, vm_id, vm_name, clock.now())
     journal.save()
@@ -120,4 +125,13 @@ def load(path: Path) -> Journal:
             dict(document["facts"]),
         )
     except (OSError, ArithmeticError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise Unreadable(f"cannot read the journal {path}: {error!r}; look at it and move it away") from error
+        raise Unreadable(
+            f"cannot read the journal {path} ({_reason(error)}), so what its run left was not undone: look at the file,"
+            f" and for a VM that is down and templates and images with {path.stem} in their names, then move it away"
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    return f"no {error} in it" if isinstance(error, KeyError) else " ".join(str(error).split())[:200]

@@ -45,10 +45,12 @@ def _break_off(context: Context, book: Journal, error: BaseException, tell: bool
     now = f"VM {book.vm_id} is {_state(context, book.vm_id)}, " if book.kind == "backup" else ""
     told = True
     if tell:
-        told = status.tell(context, book.vm_id, records.ERROR, f"{what}; {now}nothing older was lost", RUN=book.run)
+        more = {"RUN": book.run, **({"WARNING": f"left to do: {undo.command(problems)}"} if problems else {})}
+        told = status.tell(context, book.vm_id, records.ERROR, f"{what}; {now}nothing older was lost", **more)
     _close(context, book, "undone" if told and not problems else "attention")
     if problems:
-        message = f"{what}; and this could not be undone: {undo.reasons(problems)}; {now}restore points are untouched"
+        left = undo.reasons(problems).replace(f" ({what})", "")  # the same failure need not be told twice
+        message = f"{what}; and this could not be undone: {left}; {now}restore points are untouched"
         return errors.NeedsAttention(message, undo.command(problems))
     if isinstance(error, errors.Terminated):
         error.undone = f"{now}everything this {book.kind} made was removed, restore points are untouched"

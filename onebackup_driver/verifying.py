@@ -56,7 +56,10 @@ def _compare(context: Context, app: App, marketplace: Marketplace, image_path: s
         return
     length = None if marketplace.driver == repositories.DRIVER else stored_file.local_length(image_path)
     with_checksum = context.configuration.verify == "checksum" or length is None
-    found = _fetch(context, app, marketplace, with_checksum)
+    try:
+        found = _fetch(context, app, marketplace, with_checksum)
+    except errors.Failed as error:
+        raise errors.Failed(f"{what} cannot be verified: {error}") from error
     if found is None:
         return
     if length is not None and found.length != length:

@@ -69,7 +69,10 @@ def open(store: base.Store, key: Optional[bytes] = None) -> Repository:
     try:
         return Repository(store, *base.steadily(lambda: header.decode(store.get(header.NAME), key)))
     except problems.Missing:
-        raise problems.NotARepository(f"there is no repository at {store.place}") from None
+        raise problems.NotARepository(
+            f"there is no repository at {store.place}: is it mounted? A new one is made with:"
+            f" onebackup repository create {store.place}"
+        ) from None
 
 
 class Repository:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,28 @@ from tests.deputy.tenants import Belongings, Tenant
 from tests.e2e import checks
 from tests.e2e.proxy import Proxy
 from tests.e2e.site import Site
+
+#: Cases of one test that run unless DEPUTY_TESTS=all (make deputy): a spread sample, the same each time.
+SAMPLE = 2
+SAMPLES = {"test_the_line_helps": 10}
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if os.environ.get("DEPUTY_TESTS") == "all":
+        return
+    families: dict[tuple[Path, str], list[pytest.Item]] = {}
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            families.setdefault((item.path, item.name.partition("[")[0]), []).append(item)
+    left_out = [item for (_, name), family in families.items() for item in _left_out(family, SAMPLES.get(name, SAMPLE))]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
+def _left_out(family: list[pytest.Item], kept: int) -> list[pytest.Item]:
+    places = {number * len(family) // kept for number in range(kept)} if len(family) > kept else range(len(family))
+    return [item for number, item in enumerate(family) if number not in places]
 
 
 @pytest.fixture
