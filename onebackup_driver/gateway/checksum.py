@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The MD5 of what the gateway will serve, found by reading all of it back from the repository."""
+"""The MD5 of what the gateway will serve."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _AHEAD = 5
 
 
 def md5(content: Content, progress: Optional[Callable[[int, int], None]] = None) -> str:
-    """In hexadecimal. Raises Damaged, Missing, StoreFailed when something cannot be read back."""
+    """In hexadecimal. Raises what the disk of the content raises when something cannot be read."""
     digest, done = hashlib.md5(usedforsecurity=False), 0
     waiting: deque[Future[bytes]] = deque()
     with ThreadPoolExecutor(_THREADS) as pool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from typing import NamedTuple, Optional
+from typing import NamedTuple, Optional, Protocol
 
 from onebackup_driver.gateway.layout import PIECE_BYTES, Layout, Piece, Raw
 from onebackup_driver.gateway.qcow2 import Qcow2
@@ -43,6 +43,25 @@ class Readers:
             self._idle.append(reader)
 
 
+class AnyDisk(Protocol):
+    """What a file is made of; `name` is for messages."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def size_bytes(self) -> int: ...
+
+    @property
+    def cell_bytes(self) -> int: ...
+
+    def data_runs(self) -> Iterator[tuple[int, int]]:
+        """(offset, length) of what is not zeros, exact to a block."""
+
+    def read(self, number: int, parts: list[tuple[int, int]]) -> list[bytes]:
+        """Parts (begin, end) of a cell, known to be what was saved."""
+
+
 class Disk:
     """The cells of one disk. `name` is that of its manifest, for messages."""
 
@@ -72,7 +91,7 @@ class Disk:
 class Content:
     """A file made of a disk; `kind` is one of FORMATS."""
 
-    def __init__(self, disk: Disk, kind: str):
+    def __init__(self, disk: AnyDisk, kind: str):
         self.disk, self.kind = disk, kind
         self._layout: Layout = Qcow2(disk.size_bytes, disk.data_runs()) if kind == "qcow2" else Raw(disk.size_bytes)
         self.size_bytes = self._layout.size_bytes

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An image becomes a restore point of a disk, once all of it was read back from the repository."""
+"""An image becomes a restore point of a disk, once it is proven that it can be read."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from typing import Any
 
 from onebackup_driver import commands, disguises, errors, files, paths, stored_file
 from onebackup_driver.gateway import checksum
-from onebackup_driver.gateway.content import Content, Disk, Readers
-from onebackup_driver.repository import image_header, problems, source
+from onebackup_driver.gateway.content import Content
+from onebackup_driver.market import rereading
+from onebackup_driver.repository import image_header, problems, proving, source
 from onebackup_driver.repository.format.manifest import Manifest
 from onebackup_driver.repository.manifests import Loaded
 from onebackup_driver.repository.repository import Repository
@@ -55,20 +56,21 @@ def store(opened: Repository, image: Image, parent: str, facts: dict[str, Any], 
             raise problems.SourceChanged(
                 f"{image.path} ends early: it has {disk.size_bytes} bytes, {max(1, image.size_mb)} MiB were expected"
             )
-        size_bytes, kind = disk.size_bytes, image.served_as
+        kind = image.served_as
         return opened.save(
             disk,
-            size_bytes,
+            disk.size_bytes,
             parent or None,
             facts,
-            complete=lambda saved: _proof(opened, saved, kind, size_bytes),
+            complete=lambda saved: _proof(opened, saved, kind, disk),
         )
 
 
-def _proof(opened: Repository, saved: Saved, kind: str, size_bytes: int) -> dict[str, Any]:
-    """What can only be said once every byte of the new restore point was read back. Raises Damaged, Missing."""
-    disk = Disk(Readers(opened), "new", Loaded(saved.cells, saved.entries), size_bytes)
-    return {"format": kind, "md5": checksum.md5(Content(disk, kind))}
+def _proof(opened: Repository, saved: Saved, kind: str, disk: source.Image) -> dict[str, Any]:
+    """Prove what was stored, and say the MD5 of what will be served. Raises Damaged, Missing, SourceChanged."""
+    proving.prove(opened, saved)
+    again = rereading.SourceDisk(opened, Loaded(saved.cells, saved.entries), disk)
+    return {"format": kind, "md5": checksum.md5(Content(again, kind))}
 
 
 def _check_layers(image: Image) -> None:

@@ -1,18 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reading a whole restore point: its extents, and its data by several threads."""
+"""Reading a whole restore point: where its data lies, and its cells by several threads."""
 
 from __future__ import annotations
 
 import os
 import queue
 import threading
+from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Callable, Optional
 
 from onebackup_driver.repository import reading
 from onebackup_driver.repository.format.cells import UNKNOWN, Cell
 from onebackup_driver.repository.format.manifest import Manifest
+from onebackup_driver.repository.format.recipe import Recipe
 from onebackup_driver.repository.manifests import Loaded
 
 if TYPE_CHECKING:
@@ -59,24 +62,32 @@ def restore(repository: Repository, manifest: Manifest, write: Write, progress: 
     _Restoring(repository, manifest, write, progress).run()
 
 
-class _Restoring:
-    """As many threads fetch as the store is fast with, a cell's frames each; as many cells are put together at once as
-    there are processors."""
+class EachCell:
+    """Something is done with each cell of a restore point: as many threads fetch as the store is fast with, and as many
+    cells are put together at once as there are processors."""
 
-    def __init__(self, repository: Repository, manifest: Manifest, write: Write, progress: Optional[Progress]):
-        self._repository, self._manifest, self._write, self._progress = repository, manifest, write, progress
-        self._loaded = repository.cells(manifest.name)
-        self._cells = iter(self._loaded.cells)
-        self._row = 0
+    def __init__(self, repository: Repository, name: str, loaded: Loaded):
+        self.repository, self.name, self.loaded = repository, name, loaded
+        self._cells = iter(loaded.cells)
+        self._ahead: deque[Cell] = deque()
+        self._expected = -1
         self._lock = threading.Lock()
         self._failure: Optional[BaseException] = None
-        self._threads = max(1, min(repository.store.parallel, len(self._loaded.cells)))
+        self._threads = max(1, min(repository.store.parallel, len(loaded.cells)))
         self._readers: queue.SimpleQueue[reading.CellReader] = queue.SimpleQueue()
         for _ in range(min(self._threads, max(2, len(os.sched_getaffinity(0))))):
             self._readers.put(reading.CellReader(repository.store, repository.vault, repository.parameters))
         self._tables = ThreadPoolExecutor(1, "tables")
 
+    def each(self, cell: Cell, recipe: Recipe, buffer: memoryview) -> None:
+        """What is done with a cell, by any thread; `buffer` has room for a frame."""
+        raise NotImplementedError
+
+    def taken(self, cell: Cell) -> None:
+        """Called with each cell in turn, by one thread at a time."""
+
     def run(self) -> None:
+        """Return when all cells are done. The first failure of any thread ends all and is raised."""
         threads = [threading.Thread(target=self._work, daemon=True) for _ in range(self._threads)]
         try:
             for thread in threads:
@@ -94,43 +105,59 @@ class _Restoring:
         if self._failure is not None:
             raise self._failure
 
+    @contextmanager
+    def content(self, recipe: Recipe, buffer: memoryview) -> Iterator[memoryview]:
+        """The bytes of a cell, checked. Raises Damaged, Missing, StoreFailed."""
+        fetched = reading.fetch_all(self.repository.store, recipe, buffer)
+        reader = self._readers.get()
+        try:
+            yield reader.read(recipe, fetched)
+        finally:
+            self._readers.put(reader)
+
     def _fail(self, error: BaseException) -> None:
         with self._lock:
             self._failure = self._failure or error
 
     def _next(self) -> Optional[Cell]:
         with self._lock:
-            cell = None if self._failure is not None else next(self._cells, None)
+            if self._failure is not None:
+                return None
+            while len(self._ahead) <= _CELLS_AHEAD and (coming := next(self._cells, None)) is not None:
+                self._expect(coming)
+                self._ahead.append(coming)
+            cell = self._ahead.popleft() if self._ahead else None
             if cell is not None:
-                self._look_ahead()
-                if self._progress is not None:
-                    self._progress(cell.number * self._repository.parameters.cell_bytes, self._manifest.size_bytes)
+                self.taken(cell)
             return cell
 
-    def _look_ahead(self) -> None:
+    def _expect(self, cell: Cell) -> None:
         """Have the table of a pack fetched before all threads wait for it."""
-        packs, row = self._loaded.cells.packs, self._row + _CELLS_AHEAD
-        if row < len(packs) and packs[row] != packs[row - 1] and packs[row] < len(self._loaded.entries):
-            self._tables.submit(self._repository.tables.table, self._loaded.entries[packs[row]])
-        self._row += 1
+        if cell.pack != self._expected and cell.pack < len(self.loaded.entries):
+            self._tables.submit(self.repository.tables.table, self.loaded.entries[cell.pack])
+        self._expected = cell.pack
 
     def _work(self) -> None:
         try:
-            buffer = memoryview(bytearray(reading.longest_frame(self._repository.parameters)))
+            buffer = memoryview(bytearray(reading.longest_frame(self.repository.parameters)))
             while (cell := self._next()) is not None:
-                self._copy(cell, buffer)
+                self.each(cell, self.repository.recipe(self.name, self.loaded, cell), buffer)
         except BaseException as error:  # raised again by run
             self._fail(error)
 
-    def _copy(self, cell: Cell, buffer: memoryview) -> None:
-        repository = self._repository
-        recipe = repository.recipe(self._manifest.name, self._loaded, cell)
-        fetched = reading.fetch_all(repository.store, recipe, buffer)
-        reader = self._readers.get()
-        try:
-            data = reader.read(recipe, fetched)
-            base = cell.number * repository.parameters.cell_bytes
-            for begin, end in reading.data_runs(len(data), recipe.zeros(), repository.parameters.block_bytes):
+
+class _Restoring(EachCell):
+    def __init__(self, repository: Repository, manifest: Manifest, write: Write, progress: Optional[Progress]):
+        super().__init__(repository, manifest.name, repository.cells(manifest.name))
+        self._write, self._progress, self._size_bytes = write, progress, manifest.size_bytes
+
+    def taken(self, cell: Cell) -> None:
+        if self._progress is not None:
+            self._progress(cell.number * self.repository.parameters.cell_bytes, self._size_bytes)
+
+    def each(self, cell: Cell, recipe: Recipe, buffer: memoryview) -> None:
+        parameters = self.repository.parameters
+        base = cell.number * parameters.cell_bytes
+        with self.content(recipe, buffer) as data:
+            for begin, end in reading.data_runs(len(data), recipe.zeros(), parameters.block_bytes):
                 self._write(base + begin, data[begin:end])
-        finally:
-            self._readers.put(reader)
