@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
-from onebackup_driver import cloud, errors, files, finishing, journal, locks, records, status, undo
+from onebackup_driver import cloud, errors, files, finishing, journal, locks, records, status, undo, xml_values
 from onebackup_driver.catalogue import RestorePoint
 from onebackup_driver.context import Context
 from onebackup_driver.journal import Journal
@@ -46,7 +46,8 @@ def leftovers_of(context: Context, vm_id: int) -> None:
             found = finish_or_undo(context, book)
             context.log.warning("%s", found.message)
             if not found.good and not book.facts.get("complete"):  # what is complete keeps no new one from being made
-                raise errors.NeedsAttention(found.message, "onebackup recover")
+                what, _, command = found.message.partition("; to put it right: ")
+                raise errors.NeedsAttention(what, command or "onebackup recover")
 
 
 def _one(context: Context, path: Path, dry_run: bool) -> Recovered:
@@ -76,7 +77,7 @@ def finish_or_undo(context: Context, book: Journal) -> Recovered:
             if not book.facts.get("complete"):  # it died before it could note it; from here only forwards
                 book.note(complete=True, app_ids=point.app_ids)
             finishing.finish(context, book, point, late=True)
-            return _finished(book, point)
+            return _finished(context, book, point)
         finishing.delete_rest(context, book, int(book.facts.get("vm_uid", -1)))
         if book.facts.get("complete"):
             finishing.fall_back(context, book)
@@ -122,17 +123,26 @@ def _told(context: Context, book: Journal) -> bool:
     return status.tell(context, book.vm_id, records.ERROR, message, RUN=book.run)
 
 
-def _finished(book: Journal, point: RestorePoint) -> Recovered:
+def _finished(context: Context, book: Journal, point: RestorePoint) -> Recovered:
     what = f"VM {book.vm_id}: restore point {point.backup_id} of a run that died was complete, recorded"
     left = book.facts.get("deleting") or []
     if not left:
         return Recovered(book.vm_id, what)
-    return Recovered(
-        book.vm_id,
-        f"{what}; apps {', '.join(map(str, left))} of an older one could not be deleted (is one locked? see"
-        f" onemarketapp show {left[0]}); to put it right: onebackup recover",
-        good=False,
-    )
+    locked = _locked(context, left)
+    why = " (locked)" if locked else f" (see onemarketapp show {left[0]})"
+    command = " && ".join([*(f"onemarketapp unlock {app_id}" for app_id in locked), "onebackup recover"])
+    apps = ", ".join(map(str, left))
+    message = f"{what}; apps {apps} of an older one could not be deleted{why}; to put it right: {command}"
+    return Recovered(book.vm_id, message, good=False)
+
+
+def _locked(context: Context, app_ids: list[int]) -> list[int]:
+    """Those of the apps that somebody has locked."""
+    try:
+        apps = cloud.apps(context)
+    except errors.FrontEndError:
+        return []
+    return [app.app_id for app in apps if app.app_id in app_ids and xml_values.number(app.element, "LOCK/LOCKED", 0)]
 
 
 def _complete(context: Context, book: Journal) -> Optional[RestorePoint]:

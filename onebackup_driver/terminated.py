@@ -21,6 +21,7 @@ from onebackup_driver import (
     recover,
     site_rules,
     states,
+    undo,
     units,
     vm,
     xml_values,
@@ -63,6 +64,8 @@ def sweep(context: Context, alive: set[int]) -> list[Swept]:
             pass  # the next run looks again
         except (errors.Error, OSError) as error:
             what = f"its restore points could not be deleted: {errors.in_words(error)}"
+            unlocking = undo.unlock_command(error)
+            what += f"; to put it right: {unlocking} && onebackup run" if unlocking else ""
             swept.append(Swept(vm_id, False, what))
     return swept
 

@@ -3,11 +3,15 @@
 
 from __future__ import annotations
 
+import re
 from typing import Callable
 
 from onebackup_driver import errors, power, publish, reborn, temporaries
 from onebackup_driver.context import Context
 from onebackup_driver.journal import Journal, Step
+
+#: As oned words it (src/rm/Request.cc), e.g. `[one.marketapp.delete] User [2] : MARKETPLACEAPP is locked. [42].`
+_LOCKED = re.compile(r"\[one\.(vm|image|template|marketapp)\.\w+\].* is locked\. \[(\d+)\]")
 
 
 def everything(context: Context, journal: Journal) -> list[Exception]:
@@ -28,8 +32,17 @@ def everything(context: Context, journal: Journal) -> list[Exception]:
 
 def command(problems: list[Exception]) -> str:
     """What the admin should type about these problems."""
-    commands = [problem.command for problem in problems if isinstance(problem, errors.NeedsAttention)]
-    return " && ".join(dict.fromkeys([*commands, "onebackup recover"]))
+    commands = [
+        problem.command if isinstance(problem, errors.NeedsAttention) else unlock_command(problem)
+        for problem in problems
+    ]
+    return " && ".join(dict.fromkeys([*filter(None, commands), "onebackup recover"]))
+
+
+def unlock_command(error: BaseException) -> str:
+    """What to type when something could not be done because somebody has locked an object; empty when it was not so."""
+    found = _LOCKED.search(str(error)) if isinstance(error, errors.NotAuthorized) else None
+    return f"one{found[1]} unlock {found[2]}" if found else ""
 
 
 def reasons(problems: list[Exception]) -> str:

@@ -199,13 +199,13 @@ def _recover(rig: Rig, site: Corner, vm_id: int, facts: Facts) -> None:
 def _obey(site: Corner, vm_id: int, command: str) -> None:
     """Do what a message tells the admin to do, as far as it is not recover itself."""
     for part in command.split(" && "):
-        told = re.fullmatch(r"onevm (unlock|resume) (\d+)", part.strip())
+        told = re.fullmatch(r"(onevm|onemarketapp) (unlock|resume) (\d+)", part.strip())
         if told is None:
             continue
-        if told[1] == "unlock":
-            site.call("one.vm.unlock", int(told[2]))
+        if told[2] == "unlock":
+            site.call(f"one.{told[1].removeprefix('one')}.unlock", int(told[3]))
         else:
-            site.call("one.vm.action", "resume", int(told[2]))
+            site.call("one.vm.action", "resume", int(told[3]))
             wait("the VM to run", lambda: site.vm_state(vm_id) == machines.RUNNING)
 
 

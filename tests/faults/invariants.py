@@ -93,8 +93,11 @@ def removing(facts: Facts) -> list[str]:
     now, wrong = facts.finally_, traceback_of(facts.struck, *facts.on_full_disk, *facts.recovers)
     assert now is not None
     locked = facts.fault == "old-apps-locked"
-    if not _lost(facts):
+    locked_midway = locked and facts.at_once.things["journals"]
+    if not _lost(facts) and not locked_midway:
         wrong += [f"half a restore point is left: {point}" for point in now.points.values() if point.fault]
+    if locked_midway and "to put it right: onemarketapp unlock " not in facts.struck.out + facts.struck.err:
+        wrong.append(f"it does not say how to go on: {facts.struck}")
     if now.things["journals"] and not locked:
         wrong.append("a journal is left")
     kept_rightly = locked or facts.fault == "clock-back" or _lost(facts)
