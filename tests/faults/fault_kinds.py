@@ -31,7 +31,7 @@ MACHINES = {"one.vm.action:poweroff": "poweroff", "one.vm.action:suspend": "susp
             "one.vm.action:release": "prolog"}  # fmt: skip
 OF_MACHINES = ("machine-fails", "machine-keeps-failing", "machine-too-slow")
 #: What keeps a marketplace's storage from taking or giving files.
-OF_STORAGE = ("store-gone", "store-breaks-off", "driver-dies")
+OF_STORAGE = ("store-gone", "store-breaks-off")
 _STORING = ("one.marketapp.allocate", "one.marketapp.delete", "one.image.allocate")
 #: Enough for a variant of a scenario whose other steps are the same.
 FEW = ("refuse-2048", "hang-after", "cut-after", "kill-before", "kill-after", "machine-fails", "machine-keeps-failing",
@@ -39,7 +39,7 @@ FEW = ("refuse-2048", "hang-after", "cut-after", "kill-before", "kill-after", "m
 #: What is different for another kind of marketplace.
 OF_OTHER_MARKETS = ("refuse-8192", "hang-after", "cut-before", "cut-after", "kill-before", "kill-after",
                     "front-end-dies-after", "machine-fails", "new-apps-deleted", "old-apps-deleted", "clock-forward",
-                    "terminate-signal", "disk-full", *OF_STORAGE)  # fmt: skip
+                    "terminate-signal", "disk-full", "driver-dies", *OF_STORAGE)  # fmt: skip
 #: What the one who carries out a request must tell apart.
 OF_WORK = (*FEW, "refuse-8192", "refuse-512", "cut-before", "front-end-stays-away", "terminate-signal", "disk-full",
            "vm-locked", "clock-forward", "clock-back")  # fmt: skip
@@ -86,6 +86,8 @@ def _of_call(scenario: str, step: str) -> Iterator[str]:
         yield from OF_MACHINES
     if call in _STORING:
         yield from OF_STORAGE
+        if scenario.endswith(("-s3", "-onebackup")):
+            yield "driver-dies"  # the http one has ended before it can be found
 
 
 def _codes(call: str) -> Iterable[int]:
