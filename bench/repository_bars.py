@@ -14,6 +14,8 @@ from bench.repository_tools import BORG, DRIVER, ENCRYPTED, OURS, PEERS, RESTIC
 
 #: A throughput that is this part of another's has not fallen: what rounds differ by.
 _NOISE = 0.95
+_WORDS = {"full": "full backup", RESTORE: "restore", "clone VM": "after the clone VM as well"}
+_FIGURES = {"cpu_s": "CPU", "wall_s": "wall", "mb": "stored"}
 
 
 @dataclass(frozen=True)
@@ -44,47 +46,40 @@ def of(samples: Samples) -> Iterator[Bar]:
 
 
 def _days(samples: Samples) -> Iterator[Bar]:
-    peers = [peer for peer in PEERS if samples.has("full", peer)]
-    if not peers or not samples.has("full", OURS):
-        return
-    yield _ratio(samples, "full", "cpu_s", peers, 1.0)
-    if RESTIC in peers:
-        ratio = samples.median("full", OURS).cpu_s / samples.median("full", RESTIC).cpu_s
-        yield Bar("full backup, CPU / restic", ratio, "<=", 0.35)
-    yield _ratio(samples, "full", "wall_s", peers, 0.55)
+    yield from _ratio(samples, "full", "cpu_s", PEERS, 1.0)
+    yield from _ratio(samples, "full", "cpu_s", (RESTIC,), 0.35)
+    if samples.has("full", BORG):
+        yield from (Bar(bar.name, bar.value) for bar in _ratio(samples, "full", "cpu_s", (BORG,), 0.0))
+    yield from _ratio(samples, "full", "wall_s", PEERS, 0.55)
     for step in ("day 2", "day 3"):
-        yield _ratio(samples, step, "cpu_s", peers, 0.6)
-        yield _ratio(samples, step, "wall_s", peers, 0.4)
-    yield _ratio(samples, RESTORE, "wall_s", peers, 0.55)
-    comparable = [peer for peer in (BORG, RESTIC) if peer in peers]
-    if BORG in peers:
-        ratio = samples.median("full", OURS).cpu_s / samples.median("full", BORG).cpu_s
-        yield Bar(f"full backup, CPU / {BORG} (the same level of compression)", ratio)
-    for step, name in (("day 3", "three days"), ("clone VM", "three days and the clone VM")):
-        best = min(comparable, key=lambda peer: samples.median(step, peer).mb)
-        ratio = samples.median(step, OURS).mb / samples.median(step, best).mb
-        yield Bar(f"stored after {name} / {best}", ratio, "<=", 0.9)
+        yield from _ratio(samples, step, "cpu_s", PEERS, 0.6)
+        yield from _ratio(samples, step, "wall_s", PEERS, 0.4)
+    yield from _ratio(samples, RESTORE, "wall_s", PEERS, 0.55)
+    for step in ("day 3", "clone VM"):
+        yield from _ratio(samples, step, "mb", (BORG, RESTIC), 0.9)
 
 
-def _ratio(samples: Samples, step: str, figure: str, peers: list[str], limit: float, who: str = OURS) -> Bar:
+def _ratio(
+    samples: Samples, step: str, figure: str, peers: tuple[str, ...], limit: float, who: str = OURS
+) -> Iterator[Bar]:
+    """Ours by the best peer's, if both were measured."""
+
     def value(name: str) -> float:
         return float(getattr(samples.median(step, name), figure))
 
-    best = min(peers, key=value)
-    what = {"full": "full backup", RESTORE: "restore"}.get(step, step)
-    kind = "CPU" if figure == "cpu_s" else "wall"
-    return Bar(f"{what}, {kind} / {best}", value(who) / value(best), "<=" if limit else "", limit)
+    measured = [peer for peer in peers if samples.has(step, peer)]
+    if measured and samples.has(step, who):
+        best = min(measured, key=value)
+        name = f"{_WORDS.get(step, step)}, {_FIGURES[figure]} / {best}"
+        yield Bar(name, value(who) / value(best), "<=" if limit else "", limit)
 
 
 def _driver(samples: Samples) -> Iterator[Bar]:
     """Told, not judged: no peer reads back what it has stored, and none makes an MD5 of the whole disk."""
-    peers = [peer for peer in PEERS if samples.has("full", peer)]
-    if not peers or not samples.has("full", DRIVER):
-        return
     for step in ("full", "day 2", "day 3"):
         for figure in ("cpu_s", "wall_s"):
-            bar = _ratio(samples, step, figure, peers, 0.0, DRIVER)
-            yield Bar(f"import, with its reading back and MD5: {bar.name}", bar.value)
+            for bar in _ratio(samples, step, figure, PEERS, 0.0, DRIVER):
+                yield Bar(f"import, with its reading back and MD5: {bar.name}", bar.value)
 
 
 def _memory(samples: Samples) -> Iterator[Bar]:

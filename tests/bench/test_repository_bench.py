@@ -92,11 +92,11 @@ def test_bars_are_judged_by_medians_of_samples_that_are_kept(tmp_path: Path) -> 
         samples.add(step, RESTIC, Cost(8.0, 5.0, 70.0), 90.0)
     bars = {bar.name: bar for bar in repository_bars.of(Samples(tmp_path / "samples"))}
     assert bars[f"full backup, CPU / {BORG}"].value == 0.5
-    assert bars["full backup, CPU / restic"].value == 0.25
+    assert bars[f"full backup, CPU / {RESTIC}"].value == 0.25
     assert bars[f"full backup, wall / {RESTIC}"].value == 0.4
     assert not bars[f"full backup, wall / {RESTIC}"].is_missed
     assert bars[f"day 2, wall / {RESTIC}"].is_missed is False
-    assert bars[f"stored after three days / {RESTIC}"].value == pytest.approx(80 / 90)
+    assert bars[f"day 3, stored / {RESTIC}"].value == pytest.approx(80 / 90)
     assert bars["peak memory, repository, directory, MiB"].value == 100
     samples.forget(("full",))
     assert not any("full" in bar.name for bar in repository_bars.of(Samples(tmp_path / "samples")))
