@@ -6,7 +6,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Optional
 
-from onebackup_driver import clock, cloud, errors, modes, policy, s3_marketplace, states, verifying
+from onebackup_driver import (
+    clock,
+    cloud,
+    errors,
+    modes,
+    offered,
+    policy,
+    repositories,
+    s3_marketplace,
+    states,
+    verifying,
+)
 from onebackup_driver.app import Marketplace
 from onebackup_driver.context import Context
 from onebackup_driver.vm import CDROM, IMAGE, Disk, VirtualMachine
@@ -61,6 +72,8 @@ def make(context: Context, vm_id: int, request: Request) -> Plan:
     due = policy.due(rules, clock.now())
     disks = tuple(disk for disk in machine.disks if disk.kind == IMAGE and disk.disk_id not in rules.excluded_disks)
     marketplace = _marketplace(context, vm_id, rules.marketplace_id, disks)
+    if marketplace.driver == repositories.DRIVER and _goes_on(due, request):
+        offered.check_gateway(context.configuration.gateway)
     return Plan(
         machine=machine,
         request=request,

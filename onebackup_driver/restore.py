@@ -15,6 +15,7 @@ from onebackup_driver import (
     images,
     locks,
     names,
+    offered,
     reborn,
     sagas,
     states,
@@ -52,6 +53,7 @@ def run(context: Context, choose: Callable[[], Source], lock_vm_id: int, request
         source = choose()
         datastore = images.datastore(context, request.datastore)
         unpacking.check(context, source, datastore)
+        offered.check_disks(disk.app.source for disk in source.disks)
         run_id = uuid.uuid4().hex
         with sagas.run(context, "restore", run_id, source.vm_id, source.vm_name, tell=False) as book:
             return _restore(context, book, source, datastore, request)

@@ -6,6 +6,9 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Optional
 
@@ -23,55 +26,84 @@ class Stored:
     md5: Optional[str]
 
 
-def fetch(url: str, with_checksum: bool, timeout_s: float) -> Stored:
-    """Fetch the whole file behind an http(s) URL. Raises Failed when it cannot be fetched to its end."""
+def fetch(url: str, with_checksum: bool, timeout_s: float, check_certificate: bool = True) -> Stored:
+    """Fetch the whole file behind an http(s) URL. `check_certificate`: not needed where the bytes prove themselves.
+    Raises Failed when it cannot be fetched to its end."""
     import requests
     import urllib3
 
     digest = hashlib.md5() if with_checksum else None
     deadline, length = clock.monotonic() + timeout_s, 0
     try:
-        with requests.get(
-            url, stream=True, timeout=_STALL_TIMEOUT_S, headers={"Accept-Encoding": "identity"}
+        with _any_certificate(not check_certificate), requests.get(
+            url,
+            stream=True,
+            timeout=_STALL_TIMEOUT_S,
+            headers={"Accept-Encoding": "identity"},
+            verify=check_certificate,
         ) as answer:
             if answer.status_code != 200:
-                raise errors.Failed(f"the marketplace answers {answer.status_code} {answer.reason} for {url}")
+                raise errors.Failed(f"the marketplace answers {answer.status_code} {answer.reason} for {shown(url)}")
             # As a restore takes them: the bytes that are stored, not what a Content-Encoding would make of them.
-            announced = answer.headers.get("Content-Length")
+            announced = _length(answer.headers.get("Content-Length", ""))
             for piece in answer.raw.stream(_PIECE_BYTES, decode_content=False):
                 length += len(piece)
-                progress.advance(length, int(announced or 0))
+                progress.advance(length, announced or 0)
                 if digest is not None:
                     digest.update(piece)
                 if clock.monotonic() > deadline:
-                    raise errors.TimedOut(f"fetching {url} took longer than {timeout_s:g} s")
+                    raise errors.TimedOut(f"fetching {shown(url)} took longer than {timeout_s:g} s")
     except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError) as error:
         raise errors.Failed(
-            f"cannot fetch what the marketplace stored at {url} ({_short(error)}): does its web server run, is its"
-            " BASE_URL right?"
+            f"cannot fetch what the marketplace stored at {shown(url)} ({_short(error, url)}): does its web server run,"
+            " is its BASE_URL right?"
         ) from error
-    if announced is not None and int(announced) != length:
-        raise errors.Failed(f"{url} broke off after {length} of {announced} bytes")
+    if announced is not None and announced != length:
+        raise errors.Failed(f"{shown(url)} broke off after {length} of {announced} bytes")
     return Stored(length, digest.hexdigest() if digest is not None else None)
 
 
 def check_offered(url: str) -> None:
-    """Ask whether a file is there, without fetching it. Raises Failed."""
+    """Ask the gateway whether a file is there, without fetching it; whatever its certificate. Raises Failed."""
     import requests
 
     try:
-        answer = requests.head(url, timeout=_STALL_TIMEOUT_S)
+        with _any_certificate(True):
+            answer = requests.head(url, timeout=_STALL_TIMEOUT_S, verify=False)
     except requests.exceptions.RequestException as error:
         raise errors.Failed(
-            f"{url} cannot be asked for ({_short(error)}): does onebackup's gateway run (onebackup-gateway.service)?"
+            f"{shown(url)} cannot be asked for ({_short(error, url)}): does onebackup's gateway run"
+            " (onebackup-gateway.service)?"
         ) from error
     if answer.status_code != 200:
-        raise errors.Failed(f"the marketplace answers {answer.status_code} {answer.reason} for {url}")
+        raise errors.Failed(f"the marketplace answers {answer.status_code} {answer.reason} for {shown(url)}")
 
 
-def _short(error: Exception) -> str:
+@contextmanager
+def _any_certificate(wanted: bool) -> Iterator[None]:
+    """Without the warning of urllib3."""
+    with warnings.catch_warnings():
+        if wanted:
+            warnings.simplefilter("ignore")
+        yield
+
+
+def shown(url: str) -> str:
+    """A URL for messages, which tenants read too: without user and password, query, and what may be a token."""
+    scheme, _, rest = url.partition("://")
+    host, *path = rest.partition("?")[0].split("/")
+    host = host.rpartition("@")[2]
+    return f"{scheme}://{'/'.join([host, *path])}" if len(path) < 3 else f"{scheme}://{host}/.../{'/'.join(path[-2:])}"
+
+
+def _length(text: str) -> Optional[int]:
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
+
+
+def _short(error: Exception, url: str) -> str:
     """What the operating system said, without what the HTTP client makes of it."""
-    text = " ".join(str(error).split())
+    path = url.partition("://")[2].partition("/")[2]
+    text = " ".join(str(error).replace(f"/{path}", "...").split())
     found = re.search(r"\[Errno -?\d+\] ([A-Za-z ]+)", text)
     return found.group(1).strip() if found else text[:160]
 

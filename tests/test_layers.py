@@ -35,7 +35,7 @@ LAYERS: dict[str, set[str]] = {
         "children", "cloud", "failures", "finishing", "gateway/", "granted", "images", "judging", "kept_vm", "leader",
         "planner", "planning", "pool", "power", "privacy", "publish", "reborn", "repositories",
         "repository/", "sagas", "saving",
-        "served", "source", "status", "temporaries", "trust", "undo", "unpacking", "verifying",
+        "offered", "served", "source", "status", "temporaries", "trust", "undo", "unpacking", "verifying",
     },
     "stories": {"backup", "listing", "overview", "recover", "restore", "serving", "strays", "terminated", "timer"},
     "actions": {"cli/", "doctor/", "hooks/", "installation/", "market/"},

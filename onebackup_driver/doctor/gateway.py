@@ -3,11 +3,10 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 from typing import Optional
 
-from onebackup_driver import app, errors, repositories, served
+from onebackup_driver import app, errors, offered, repositories
 from onebackup_driver.context import Context
 from onebackup_driver.doctor import finding
 from onebackup_driver.doctor.finding import Finding
@@ -15,8 +14,6 @@ from onebackup_driver.installation import gateway_service, schedule
 from onebackup_driver.installation.locating import Place
 
 _NAME = "gateway"
-_TIMEOUT_S = 10
-_GREETING = "onebackup gateway"
 
 
 def answering(context: Context, place: Optional[Place]) -> list[Finding]:
@@ -27,32 +24,14 @@ def answering(context: Context, place: Optional[Place]) -> list[Finding]:
         return []
     try:
         rules = context.configuration.gateway
-        served.check(rules)
-        url = f"{served.base_url(rules)}/"
+        wrong = offered.gateway_problem(rules)
     except errors.Error as error:
         return [finding.problem(_NAME, str(error), f"edit {context.where.configuration}")]
-    wrong = _problem(url)
-    # the URL may have a token in it
-    shown = url if not rules.token_file else url.rsplit("/", 2)[0]
     if not wrong:
-        return [finding.ok(_NAME, f"{shown} answers")]
+        return [finding.ok(_NAME, f"it answers on {rules.address} port {rules.port}")]
     for_whom = ", ".join(f"{market.marketplace_id} ({market.name})" for market in ours)
-    text = f"{shown} {wrong}: nothing in marketplace {for_whom} can be restored, nor a backup into it be checked"
+    text = f"{wrong}: nothing in marketplace {for_whom} can be restored, nor a backup into it be made"
     return [finding.problem(_NAME, text, _fix(place))]
-
-
-def _problem(url: str) -> str:
-    import requests
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # downloader.sh does not look at certificates either
-            answer = requests.get(url, timeout=_TIMEOUT_S, verify=False)
-    except requests.exceptions.RequestException as error:
-        return f"does not answer ({type(error).__name__})"
-    if answer.status_code != 200 or answer.text.strip() != _GREETING:
-        return f"answers {answer.status_code}, which is not the gateway with this configuration"
-    return ""
 
 
 def _fix(place: Optional[Place]) -> str:

@@ -148,19 +148,25 @@ def numbers(depot: Depot, verb: str) -> dict[str, Any]:
     return found
 
 
-def test_a_gateway_that_is_down_fails_the_backup(site: Site, make_depot: Make) -> None:
+def test_a_gateway_that_is_down(site: Site, make_depot: Make) -> None:
     depot = make_depot(site)
-    vm_id = machines.machine(site, backup=section(depot))
+    vm_id = machines.machine(site, (Disk(8, "raw", random=True),), backup=section(depot))
     depot.stop_gateway()
+    before = site.everything()
 
     done = site.onebackup("backup", vm_id)
 
-    assert done.code == 1 and f"127.0.0.1:{depot.port}" in done.error_line
-    assert site.apps() == [] and site.vm_state(vm_id) == machines.RUNNING
-    wait("the driver to delete", lambda: not depot.manifests())
+    assert done.code == 3 and f"http://127.0.0.1:{depot.port} does not answer" in done.error_line
+    assert "systemctl start onebackup-gateway" in done.error_line
+    assert site.everything() == before and site.vm_state(vm_id) == machines.RUNNING and not depot.manifests()
     depot.start_gateway()
     depot.configure(verify="length")
     checks.backed_up(site, vm_id)
+    depot.stop_gateway()
+    before = site.everything()
+    back = site.onebackup("restore", vm_id, "-d", "default")
+    assert back.code == 3 and f"127.0.0.1:{depot.port}" in back.error_line and "onebackup doctor" in back.error_line
+    assert site.everything() == before
 
 
 @pytest.mark.both_versions

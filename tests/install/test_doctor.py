@@ -328,7 +328,7 @@ def test_a_gateway_that_does_not_answer(
     assert not_ok(missing) == {f"marketplace {ours}": PROBLEM, "gateway": PROBLEM}
     assert "there is no repository at" in missing[f"marketplace {ours}"].text
     assert not_ok(silent) == {"gateway": PROBLEM}
-    assert f"http://127.0.0.1:{port}/ does not answer" in silent["gateway"].text
+    assert f"the gateway http://127.0.0.1:{port} does not answer" in silent["gateway"].text
     assert f"ONE_LOCATION={tree.location} {tree.location}/bin/onebackup gateway (as " in silent["gateway"].fix
 
 
