@@ -8,6 +8,7 @@ of writing are shown as what they are: `\\x1b`, `\\u202e`. Letters of all script
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from typing import Any
@@ -25,6 +26,13 @@ def line(text: str) -> str:
 def document(value: Any, indent: int = 2) -> str:
     """`value` as JSON for a program or a person; nothing in it can control a terminal."""
     return _SHOWN.sub(_json_escaped, json.dumps(value, indent=indent, ensure_ascii=False))
+
+
+def make_forgiving(*streams: Any) -> None:
+    """Let these outputs show what their encoding does not have as escapes: a VM's name is no reason to end a backup."""
+    for stream in streams:
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _escaped(found: re.Match[str]) -> str:

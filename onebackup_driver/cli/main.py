@@ -19,6 +19,7 @@ _EXIT_CODES = """exit codes:
 
 def main(argv: Optional[list[str]] = None) -> None:
     """Run a command and leave with its exit code."""
+    plain.make_forgiving(sys.stdout, sys.stderr)
     sys.exit(_guarded(sys.argv[1:] if argv is None else argv))
 
 

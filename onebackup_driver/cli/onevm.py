@@ -22,8 +22,10 @@ def main(argv: list[str]) -> NoReturn:
     """Do our part of the command line, or become the stock command. Never returns."""
     command = argv[1] if len(argv) > 1 else ""
     if command in ("backup", "restore"):
+        from onebackup_driver import plain
         from onebackup_driver.cli import onevm_ours
 
+        plain.make_forgiving(sys.stdout, sys.stderr)
         code = onevm_ours.attempt(command, argv[2:], lambda arguments: stock_call(argv[0], arguments))
         if code is not None:
             sys.exit(code)

@@ -17,8 +17,9 @@ from functools import partial
 from typing import Optional, TypeVar
 
 from aiohttp import web
+from aiohttp.abc import AbstractAccessLogger
 
-from onebackup_driver import errors, served
+from onebackup_driver import errors, plain, served
 from onebackup_driver.gateway.content import Content, Job
 from onebackup_driver.gateway.points import Points, Unknown
 from onebackup_driver.repository import problems
@@ -160,13 +161,23 @@ def _range(request: web.Request, size: int, tag: str) -> Optional[tuple[int, int
     return (begin, end, 206) if begin < end else None
 
 
+class _AccessLog(AbstractAccessLogger):
+    """A line for each answer; without the token, and without what a client says of itself."""
+
+    def log(self, request: web.BaseRequest, response: web.StreamResponse, time: float) -> None:
+        found = served.parse(request.path)
+        what = f"{found[0]}/{found[1]}/disk.{found[2]}" if found else "something else"
+        text = f"{request.remote} {request.method} {what} {response.status} {response.body_length} {time:.1f} s"
+        self.logger.info("%s", plain.line(text))
+
+
 async def run(rules: Gateway, points: Points, ready: Callable[[str], None]) -> None:
     """Serve until cancelled; `ready` is called with the URL once connections are taken. Raises UsageError, OSError."""
     served.check(rules)
     server = Server(rules, points)
     runner = web.AppRunner(
         server.application(), access_log=_log if _log.isEnabledFor(logging.INFO) else None, keepalive_timeout=_IDLE_S,
-        handler_cancellation=True, shutdown_timeout=2.0,
+        access_log_class=_AccessLog, handler_cancellation=True, shutdown_timeout=2.0,
     )  # fmt: skip
     await runner.setup()
     try:

@@ -16,6 +16,7 @@ from onebackup_driver.hooks import payload
 
 def run(name: str) -> None:
     """Handle the event that this process was started for with the module `name`, and exit."""
+    plain.make_forgiving(sys.stdout, sys.stderr)
     sys.exit(_guarded(name))
 
 

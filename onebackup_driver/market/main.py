@@ -20,6 +20,7 @@ _ACTIONS = {"import": "importing", "delete": "deleting", "monitor": "monitoring"
 
 def run(action: str) -> None:
     """Carry out the action that this process was started for, and exit."""
+    plain.make_forgiving(sys.stdout, sys.stderr)
     sys.exit(_guarded(action))
 
 
