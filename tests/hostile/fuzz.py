@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import importlib.util
-import os
 import re
 import resource
 import subprocess
@@ -29,8 +28,6 @@ _DONE = re.compile(r"Done (\d+) runs|stat::number_of_executed_units:\s*(\d+)")
 
 def main() -> int:
     arguments = _parsed()
-    if arguments.inside:
-        return _inside(TARGETS[arguments.inside], arguments.seconds)
     names = [
         name for name, found in TARGETS.items()
         if arguments.target in ("", name) and arguments.group in ("", found.group)
@@ -51,7 +48,6 @@ def _parsed() -> argparse.Namespace:
     parser.add_argument("--group", default="")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--engine", choices=("atheris", "mutation"), default=_best())
-    parser.add_argument("--inside", default="", help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
@@ -80,7 +76,9 @@ def _by_atheris(name: str, arguments: argparse.Namespace) -> tuple[int, list[str
     for seed in TARGETS[name].seeds:
         (folder / hashlib.sha256(seed).hexdigest()[:16]).write_bytes(seed)
     artifacts = REGRESSIONS / name
-    argv = [sys.executable, "-m", "tests.hostile.fuzz", "--inside", name, "--seconds", str(arguments.seconds)]
+    artifacts.mkdir(parents=True, exist_ok=True)
+    words = [name, str(arguments.seconds), str(folder), str(artifacts)]
+    argv = [sys.executable, "-m", "tests.hostile.fuzz_inside", *words]
     before = set(artifacts.glob("*"))
     done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, errors="replace")
     text = done.stdout + done.stderr
@@ -91,21 +89,6 @@ def _by_atheris(name: str, arguments: argparse.Namespace) -> tuple[int, list[str
     if done.returncode and not new:
         new = [f"ended with {done.returncode}, see {_CORPUS / name}.log"]
     return counts[-1], [f"{item} {' '.join(filter(None, trouble))[:150]}" for item in new]
-
-
-def _inside(target: Target, seconds: float) -> int:
-    import atheris
-
-    artifacts = REGRESSIONS / target.name
-    artifacts.mkdir(parents=True, exist_ok=True)
-    atheris.instrument_all()
-    options = [
-        f"-max_total_time={int(seconds)}", "-timeout=20", "-rss_limit_mb=3000", "-max_len=65536",
-        "-print_final_stats=1", f"-artifact_prefix={artifacts}{os.sep}", str(_CORPUS / target.name),
-    ]  # fmt: skip
-    atheris.Setup([sys.argv[0], *options], target)
-    atheris.Fuzz()
-    return 0
 
 
 if __name__ == "__main__":
