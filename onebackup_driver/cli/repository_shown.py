@@ -81,7 +81,7 @@ def status(arguments: argparse.Namespace) -> int:
         return errors.EXIT_DONE
     print(f"repository      {found.repository_id} at {found.place}{', encrypted' if found.encrypted else ''}")
     disks, data = _size(found.disk_bytes), _size(found.data_bytes)
-    print(f"restore points  {found.restore_points}: {disks} of disks, {data} of data")
+    print(f"restore points  {found.restore_points}, descriptions of VMs included: {disks} of disks, {data} of data")
     print(f"used            {units.size_in_words(found.used_mb)}, free {_free(found.free_mb)}")
     print(f"deduplication   {_ratio(found.deduplication, 'data to what of it was new')}")
     print(f"compression     {_ratio(found.compression, 'new data to what it takes')}")

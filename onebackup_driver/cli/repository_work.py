@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import shlex
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -24,6 +25,8 @@ from onebackup_driver.repository.repository import Repository
 from onebackup_driver.site_rules import Configuration
 
 _HOUR_S = 3600
+#: In the text of a VM's app, which is a template or XML.
+_VM_ID = re.compile(r"\bVM_ID(?:=\"|>(?:<!\[CDATA\[)?)([0-9]{1,10})\b")
 
 
 def create(arguments: argparse.Namespace) -> Repository:
@@ -177,7 +180,9 @@ def export_key(arguments: argparse.Namespace) -> int:
 def what(point: Manifest) -> str:
     """Of what a restore point is, in words."""
     if point.facts.get("kind") == served.VM:
-        return f"VM of run {point.facts.get('run', '')}: {point.facts.get('disks', 0)} disk(s)"
+        found = _VM_ID.search(str(point.facts.get("text", "")))
+        which = f"VM {found[1]}" if found else f"VM of run {point.facts.get('run', '')}"
+        return f"{which}, {point.facts.get('disks', 0)} disk(s): its description"
     attributes = dict(map(tuple, point.facts.get("app", [])))
     tags: Any = attributes.get("ONEBACKUP", {})
     name = str(attributes.get("NAME", ""))

@@ -43,8 +43,8 @@ class Depot:
         self.start_gateway()
         self.market = self.make_market()
 
-    def configure(self, **options: Any) -> None:
-        self.site.configure(gateway={"port": self.port}, **options)
+    def configure(self, gateway: Optional[dict[str, Any]] = None, **options: Any) -> None:
+        self.site.configure(gateway={"port": self.port, **(gateway or {})}, **options)
 
     def _create_options(self) -> list[str]:
         return ["--encrypt"] if "KEY_FILE" in self.template else []

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import random
 import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Optional
@@ -192,6 +193,30 @@ def test_a_gateway_finds_repositories_that_its_driver_never_saw(site: Site, make
     assert requests.get(source, timeout=60).status_code == 503  # not mounted is not deleted
     site.call("one.market.update", depot.market, f'REPOSITORY="dir:{moved}"', 1)
     wait("the gateway to look again", lambda: requests.get(source, timeout=60).status_code == 200)
+
+
+def test_a_gateway_with_a_certificate_of_the_site(site: Site, make_depot: Make, tmp_path: Path) -> None:
+    """Nobody knows who signed it: neither does downloader.sh ask. The token is shown in no message."""
+    depot = make_depot(site)
+    depot.stop_gateway()
+    certificate, key, token = (tmp_path / name for name in ("certificate", "key", "token"))
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "1",
+         "-subj", "/CN=gateway", "-keyout", str(key), "-out", str(certificate)], check=True, capture_output=True,
+    )  # fmt: skip
+    token.write_text("a-token-of-some-length\n")
+    depot.configure({"tls_certificate": str(certificate), "tls_key": str(key), "token_file": str(token)})
+    vm_id = machines.machine(site, (Disk(8, "raw", random=True),), machines.POWEROFF, backup=section(depot))
+    before = machines.contents(machines.vm_disks(site, vm_id))
+    refused = site.onebackup("backup", vm_id)
+    assert refused.code == 3 and "does not answer" in refused.error_line and "a-token" not in refused.error_line
+    depot.start_gateway()
+    app = checks.backed_up(site, vm_id)[0]
+    assert site.info("marketapp", app).findtext("SOURCE", "").startswith(f"https://127.0.0.1:{depot.port}/a-token-")
+    assert restored_contents(site, vm_id, site.recorded(vm_id)[-1], 1) == before
+    depot.stop_gateway()
+    refused = site.onebackup("restore", vm_id, "-d", "default")
+    assert refused.code == 3 and "a-token" not in refused.error_line
 
 
 def test_a_marketplace_without_a_repository_is_not_made(site: Site, make_depot: Make) -> None:
