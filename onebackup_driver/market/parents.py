@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from itertools import islice
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from onebackup_driver import errors, files, paths, repositories, xml_values
@@ -12,6 +12,7 @@ from onebackup_driver.repository.repository import Repository
 
 #: So many of the newest restore points are looked through when this front-end does not remember the last one.
 _LOOKED_THROUGH = 200
+_AT_ONCE = 32
 
 
 def series(request: payload.Request) -> str:
@@ -36,8 +37,19 @@ def find(where: paths.Paths, opened: Repository, wanted: str) -> str:
             return name
     except (OSError, UnicodeDecodeError):
         pass
-    newest = islice(reversed(opened.names()), _LOOKED_THROUGH)
-    return next((name for name in newest if _is_of(opened, name, wanted)), "")
+    return _newest(opened, wanted)
+
+
+def _newest(opened: Repository, wanted: str) -> str:
+    """Several are asked for at once: a request to S3 waits for its answer."""
+    names = opened.names()[: -_LOOKED_THROUGH - 1 : -1]
+    with ThreadPoolExecutor(opened.store.parallel) as pool:
+        for begin in range(0, len(names), _AT_ONCE):
+            part = names[begin : begin + _AT_ONCE]
+            for name, is_of in zip(part, pool.map(lambda name: _is_of(opened, name, wanted), part)):
+                if is_of:
+                    return name
+    return ""
 
 
 def remember(where: paths.Paths, opened: Repository, wanted: str, name: str) -> None:
