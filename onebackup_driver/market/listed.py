@@ -14,24 +14,30 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from onebackup_driver import files, manifest, paths, privacy, repositories, served, template_text, xml_values
+from onebackup_driver import files, manifest, names, paths, privacy, repositories, served, template_text, xml_values
 from onebackup_driver.market import payload
 from onebackup_driver.repository.format.manifest import Manifest
 from onebackup_driver.repository.repository import Repository
 from onebackup_driver.site_rules import Gateway
 from onebackup_driver.xml_values import Attribute
 
+#: Id of the user and of the group.
+_ONEADMIN = 0
 _FIELDS = ("NAME", "VERSION", "DESCRIPTION", "APPTEMPLATE64")
 #: Attributes that belong to one front-end, or that oned would take for its own.
 _LEFT_OUT = {*_FIELDS, "TYPE", "ERROR", "SOURCE", "MD5", "SIZE", "FORMAT", "ORIGIN_ID", "REGTIME", "MARKETPLACE_ID"}
 
 
 def attributes(request: payload.Request) -> list[Attribute]:
-    """What makes up an app again, but for where and what its disk is."""
-    element = request.app_element
+    """What makes up an app again, but for where and what its disk is. oned makes it oneadmin's: what a tenant wrote
+    must neither count as a restore point then, nor take the place of oneadmin's app of that name."""
+    element, left_out = request.app_element, _LEFT_OUT
     fields: list[Attribute] = [(name, xml_values.text(element, name)) for name in _FIELDS]
     others = xml_values.attributes(element.find("TEMPLATE"))
-    return fields + [("TYPE", "IMAGE")] + [item for item in others if item[0] not in _LEFT_OUT]
+    if _ONEADMIN not in (request.app.uid, request.app.gid):
+        fields[0] = ("NAME", f"{names.safe(request.app.name, 100)} of user {request.app.uid}")
+        left_out = {*_LEFT_OUT, "ONEBACKUP"}
+    return fields + [("TYPE", "IMAGE")] + [item for item in others if item[0] not in left_out]
 
 
 @contextmanager

@@ -93,7 +93,8 @@ class Front:
     def app_xml(self, name: str = "app", tags: dict[str, str] | None = None, source: str = "") -> str:
         inside = "".join(f"<{key}><![CDATA[{value}]]></{key}>" for key, value in (tags or {}).items())
         return (
-            f"<MARKETPLACEAPP><ID>5</ID><NAME>{escape(name)}</NAME><ZONE_ID>0</ZONE_ID><SOURCE>{source}</SOURCE>"
+            f"<MARKETPLACEAPP><ID>5</ID><UID>0</UID><GID>0</GID><NAME>{escape(name)}</NAME><ZONE_ID>0</ZONE_ID>"
+            f"<SOURCE>{source}</SOURCE>"
             f"<VERSION>1.0</VERSION><DESCRIPTION/><APPTEMPLATE64>VFlQRT1PUw==</APPTEMPLATE64><STATE>2</STATE>"
             f"<TYPE>1</TYPE><TEMPLATE><ONEBACKUP>{inside}</ONEBACKUP><TYPE>IMAGE</TYPE></TEMPLATE></MARKETPLACEAPP>"
         )
