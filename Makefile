@@ -13,3 +13,8 @@ hammer:
 .PHONY: fuzz
 fuzz:
 	nice -n 19 .venv/bin/python -m tests.hostile.fuzz --seconds $(or $(FUZZ_SECONDS),30) $(FUZZ)
+
+# `make deputy`: every attack of a tenant and every failure that is read at night; CI runs a sample of them.
+.PHONY: deputy
+deputy:
+	DEPUTY_TESTS=all .venv/bin/python -m pytest -q tests/deputy
