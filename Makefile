@@ -7,6 +7,7 @@ faults:
 # `make hammer`: everybody at work at the same time, by seed. HAMMER="--version 7.4 --seed 7 --operations 200"
 .PHONY: hammer
 hammer:
+	nice -n 19 .venv/bin/pytest -q tests/concurrency -m "wide or not wide" --ignore tests/concurrency/test_hammer.py
 	nice -n 19 .venv/bin/python -m tests.concurrency $(or $(HAMMER),--seeds 10 --operations 60)
 
 # `make fuzz`: every parser with any bytes, each target for FUZZ_SECONDS (30 targets). FUZZ="--group payloads"

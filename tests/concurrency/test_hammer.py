@@ -10,9 +10,9 @@ from tests.concurrency import hammer
 
 @pytest.mark.parametrize(("version", "seed"), [("6.4", 1), ("7.4", 2)])
 def test_a_short_seed(version: str, seed: int) -> None:
-    outcome = hammer.run(version, seed, operations=15)
+    outcome = hammer.run(version, seed, operations=12)
     assert not outcome.wrong, outcome.report()
-    assert (outcome.operations, outcome.rounds) == (15, 1)
+    assert (outcome.operations, outcome.rounds) == (12, 1)
 
 
 def test_a_seed_that_fails_says_how_to_run_it_again_and_what_was_done() -> None:
