@@ -132,7 +132,7 @@ def change(stage: Stage, chance: random.Random) -> str:
     method, *arguments = calls[name]
     refused = stage.try_call(method, *arguments)
     if name == "disk" and not refused:
-        machine.contents = None
+        machine.resized = True
     return f"user: {name} {vm_id} {refused}"
 
 

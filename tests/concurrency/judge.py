@@ -215,7 +215,7 @@ def _contents(stage: Stage, points: dict[str, Point], listed: list[dict[str, Any
     by_vm, wrong = {machine.vm_id: machine for machine in stage.machines}, []
     for item in listed:
         machine, point = by_vm.get(item["vm_id"]), points.get(item["run"])
-        if machine is None or point is None or point.fault or item["problems"] or item["not_saved"]:
+        if machine is None or machine.resized or point is None or point.fault or item["problems"]:
             continue
         stored = machines.stored_disks(stage.sites[0], point.app_ids[:-1])
         if machine.kind == "guest":

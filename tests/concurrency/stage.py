@@ -45,13 +45,14 @@ class Place(Site):
 
 @dataclass
 class Machine:
-    """One VM. `wanted`: the power state that its user last asked for, or that it had. `contents`: of its disks, while
-    nobody resizes one; None where a guest writes."""
+    """One VM. `wanted`: the power state that its user last asked for, or that it had. `contents`: of its disks,
+    None where a guest writes. `resized`: nothing is known of its disks' bytes any more."""
 
     vm_id: int
     kind: str
     wanted: tuple[int, int] = RUNNING
     contents: Optional[list[proof.Content]] = None
+    resized: bool = False
 
 
 @dataclass
