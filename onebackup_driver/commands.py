@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Optional
 
-from onebackup_driver import clock, errors
+from onebackup_driver import clock, errors, files
 
 TIMEOUT_S = 600.0
 #: Of the output of a child that runs for hours the end is kept.
@@ -185,7 +185,7 @@ def _code(returncode: int) -> int:
 def start_detached(argv: list[str], log_file: Path) -> int:
     """Start a process that outlives this one: a session of its own, nothing on stdin, its output appended to
     `log_file`; its pid. It holds none of our files: who waits for our output does not wait for it."""
-    with open(log_file, "ab") as log:
+    with files.append(log_file) as log:
         process = subprocess.Popen(
             argv,
             stdin=subprocess.DEVNULL,

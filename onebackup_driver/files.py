@@ -6,13 +6,23 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
+from typing import IO
 
 from onebackup_driver import clock
 
 
 def make_private_directory(path: Path) -> None:
-    """Create the directory (mode 0700) and its parents."""
-    path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    """Create the directory and those of its parents that are not there, all of them with mode 0700."""
+    try:
+        path.mkdir(exist_ok=True, mode=0o700)
+    except FileNotFoundError:
+        make_private_directory(path.parent)
+        path.mkdir(exist_ok=True, mode=0o700)
+
+
+def append(path: Path) -> IO[bytes]:
+    """A file to write on at its end; a new one is for its owner only. Raises OSError."""
+    return open(path, "ab", opener=lambda name, flags: os.open(name, flags | os.O_CLOEXEC, 0o600))
 
 
 def write(path: Path, content: bytes) -> None:

@@ -43,12 +43,12 @@ def _kept(name: str) -> str:
     """Write the traceback of the present exception into the log; where it is, in words."""
     import traceback
 
-    from onebackup_driver import paths
+    from onebackup_driver import files, paths
 
     try:
         log = paths.find().log
-        with open(log, "a", encoding="utf-8") as stream:
-            stream.write(f"hook {name}:\n{traceback.format_exc()}")
+        with files.append(log) as stream:
+            stream.write(f"hook {name}:\n{traceback.format_exc()}".encode("utf-8", "backslashreplace"))
         return f"the traceback is in {log}"
     except OSError:
         return "the traceback could not be written"

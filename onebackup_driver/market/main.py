@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from onebackup_driver import configuration, errors, paths, plain, signals
+from onebackup_driver import configuration, errors, files, paths, plain, signals
 from onebackup_driver.market import payload
 from onebackup_driver.market.site import Site
 
@@ -93,8 +93,8 @@ def _kept(action: str) -> str:
 
     try:
         where = paths.find().log
-        with open(where, "a", encoding="utf-8") as stream:
-            stream.write(f"market driver {action}:\n{traceback.format_exc()}")
+        with files.append(where) as stream:
+            stream.write(f"market driver {action}:\n{traceback.format_exc()}".encode("utf-8", "backslashreplace"))
         return f"the traceback is in {where}"
     except (OSError, errors.Error):
         return "the traceback could not be written"
