@@ -132,3 +132,18 @@ def test_the_gateways_log_holds_no_token(tmp_path: Path) -> None:
 def test_a_vms_state_and_name_are_text_whatever_they_are() -> None:
     machine = vm.parse(vm.etree.fromstring(f"<VM><ID>1</ID><NAME>{'a' * 10_000}</NAME><STATE>99</STATE></VM>"))
     assert str(machine.state) and len(names.restored(machine.name, "0" * 32).encode()) <= names.LIMIT_BYTES
+
+
+def test_what_we_write_is_for_its_owner_only(tmp_path: Path) -> None:
+    """Whatever the umask says: journals name VMs, a traceback may hold a part of anything."""
+    before = os.umask(0o022)
+    try:
+        state = tmp_path / "var" / "onebackup"
+        journal.open_new(state / "journal", "a", "backup", 1, "web")
+        queue.add(state / "queue", 1, queue.NOW, "x")
+        with files.append(state / "hooks.log") as stream:
+            stream.write(b"x")
+        open_to_others = [path for path in (tmp_path / "var").rglob("*") if path.stat().st_mode & 0o077]
+    finally:
+        os.umask(before)
+    assert open_to_others == [] and not state.stat().st_mode & 0o077
