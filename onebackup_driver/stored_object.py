@@ -27,7 +27,8 @@ def site_credentials(path: str, marketplace_id: int) -> tuple[str, str]:
         with open(path, encoding="utf-8") as stream:
             parser.read_file(stream)
     except (OSError, configparser.Error, UnicodeDecodeError) as error:
-        raise errors.UsageError(f"cannot read s3_credentials_file {path} ({type(error).__name__})") from error
+        reason = error.strerror if isinstance(error, OSError) else "it is not in the form of ~/.aws/credentials"
+        raise errors.UsageError(f"cannot read s3_credentials_file {path} ({reason})") from error
     for section in (str(marketplace_id), "default"):
         if parser.has_section(section):
             values = parser[section]

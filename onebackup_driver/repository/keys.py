@@ -31,7 +31,8 @@ def load(path: Path) -> bytes:
             mode = stat.S_IMODE(os.fstat(stream.fileno()).st_mode)
             text = stream.read(4096).strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise errors.UsageError(f"cannot read the key file {path} ({type(error).__name__})") from error
+        reason = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise errors.UsageError(f"cannot read the key file {path} ({reason})") from error
     if mode & 0o077:
         raise errors.UsageError(f"{path} can be read by others (mode {mode:o}): chmod 600 {path}")
     return parse(text)
