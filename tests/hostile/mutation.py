@@ -82,7 +82,7 @@ def loop(
     chance, pool, kinds = random.Random(seed), tuple(seeds) or (b"",), set()
     findings: list[Finding] = []
     count, end = 0, time.monotonic() + seconds
-    while count < most and time.monotonic() < end:
+    while count < len(pool) or (count < most and time.monotonic() < end):
         data = pool[count] if count < len(pool) else mutated(chance, chance.choice(pool), pool)
         count += 1
         try:

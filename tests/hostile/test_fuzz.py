@@ -23,7 +23,7 @@ def test_any_bytes_are_read_or_are_our_own_error(name: str) -> None:
     target = TARGETS[name]
     runs, findings = mutation.loop(target, target.seeds, 20261123, SECONDS, RUNS)
     assert [f"{finding.error!r}: {finding.data[:300]!r}" for finding in findings] == []
-    assert runs >= min(RUNS, len(target.seeds))
+    assert runs >= len(target.seeds)
 
 
 @pytest.mark.parametrize("path", KEPT, ids=lambda path: f"{path.parent.name}-{path.name[:8]}")
