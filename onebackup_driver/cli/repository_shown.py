@@ -31,7 +31,7 @@ def create(arguments: argparse.Namespace) -> int:
 def list(arguments: argparse.Namespace) -> int:
     """Every restore point, oldest first."""
     opened = repository_work.open(arguments)
-    points = [*opened.manifests()]
+    points = repository_work.points(opened)
     if arguments.json:
         print(plain.document([asdict(point) for point in points]))
         return errors.EXIT_DONE

@@ -99,7 +99,14 @@ def point(arguments: argparse.Namespace) -> Manifest:
 
 
 def status(arguments: argparse.Namespace) -> repository_status.Status:
-    return repository_status.of(open(arguments))
+    with progress_line.shown("restore points read") as shown:
+        return repository_status.of(open(arguments), shown)
+
+
+def points(opened: Repository) -> list[Manifest]:
+    """All restore points, oldest first."""
+    with progress_line.shown("restore points read") as shown:
+        return repository_status.read(opened, shown)
 
 
 def verify(arguments: argparse.Namespace) -> int:
@@ -138,7 +145,8 @@ def collect(arguments: argparse.Namespace) -> int:
     if not arguments.dry_run:
         for point in gone:
             opened.delete(point.name)
-    report = gc.collect(opened, arguments.dry_run)
+    with progress_line.shown("restore points read") as shown:
+        report = gc.collect(opened, arguments.dry_run, shown)
     if arguments.json:
         print(json.dumps(_as_json(report, gone), indent=2))
         return errors.EXIT_DONE
@@ -150,7 +158,7 @@ def collect(arguments: argparse.Namespace) -> int:
 
 def _orphans(opened: Repository) -> list[Manifest]:
     """What is known of VMs none of whose disks is there any more. They are written after the disks."""
-    made = list(opened.manifests())
+    made = points(opened)
     runs = set(listed.runs_of_disks(made))
     return [item for item in made if item.facts.get("kind") == served.VM and item.facts["run"] not in runs]
 

@@ -70,8 +70,11 @@ class Report:
         return said
 
 
-def collect(repository: Repository, dry_run: bool = False) -> Report:
-    """Mark and sweep. Raises Damaged or StoreFailed, before anything is deleted, when not everything can be read."""
+def collect(
+    repository: Repository, dry_run: bool = False, progress: Optional[marking.Progress] = None
+) -> Report:
+    """Mark and sweep. `progress(done, of manifests)`. Raises Damaged or StoreFailed, before anything is deleted, when
+    not everything can be read."""
     store = repository.store
     now = _store_time(repository, dry_run)
     damaged: list[problems.Damaged] = []
@@ -80,7 +83,7 @@ def collect(repository: Repository, dry_run: bool = False) -> Report:
     indexes = mending.sound(lookup.open_indexes(store, repository.vault))
     try:
         bad_indexes = mending.damaged(repository, indexes)
-        marked = marking.needed(repository, indexes)
+        marked = marking.needed(repository, indexes, progress)
         report = _decide(repository, marked, condemned, packs, now, dry_run)
         report.damaged = {**{error.name: error.reason for error in damaged}, **bad_indexes}
         report.unindexed = mending.unknown(indexes, report.used.keys() - _young(packs, now, repository))

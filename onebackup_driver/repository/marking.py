@@ -3,14 +3,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple, Optional
+from typing import Callable, NamedTuple, Optional
 
 from onebackup_driver.repository import problems, reading
 from onebackup_driver.repository.format import pack
 from onebackup_driver.repository.lookup import IndexFile
 from onebackup_driver.repository.repository import Repository
+
+Progress = Callable[[int, int], None]
 
 
 class Marked(NamedTuple):
@@ -21,12 +23,15 @@ class Marked(NamedTuple):
     broken: dict[bytes, str]
 
 
-def needed(repository: Repository, indexes: Iterable[IndexFile]) -> Marked:
-    """Read every manifest. Raises Damaged for one that cannot be read: what it needs is not known then.
+def needed(
+    repository: Repository, indexes: Iterable[IndexFile], progress: Optional[Progress] = None
+) -> Marked:
+    """Read every manifest. `progress(done, of manifests)`. Raises Damaged for one that cannot be read: what it needs is
+    not known then.
 
     They are listed twice, so that nothing depends on a single listing that was not complete."""
     names = set(repository.names())
-    packs = of_manifests(repository, names)
+    packs = of_manifests(repository, names, progress)
     missed = set(repository.names()) - names  # new since then, or left out of the first listing
     packs |= of_manifests(repository, missed)
     indexed, used = _of_indexes(indexes, packs)
@@ -34,12 +39,17 @@ def needed(repository: Repository, indexes: Iterable[IndexFile]) -> Marked:
     return Marked(len(names | missed), packs | used, broken)
 
 
-def of_manifests(repository: Repository, names: Iterable[str]) -> set[bytes]:
+def of_manifests(
+    repository: Repository, names: Collection[str], progress: Optional[Progress] = None
+) -> set[bytes]:
     """The packs that these restore points name; none of those deleted meanwhile. Raises Damaged, StoreFailed."""
     packs: set[bytes] = set()
     missing: list[str] = []
     with ThreadPoolExecutor(repository.store.parallel) as pool:
-        for name, ids in pool.map(lambda name: (name, _of_manifest(repository, name)), names):
+        found = pool.map(lambda name: (name, _of_manifest(repository, name)), names)
+        for done, (name, ids) in enumerate(found, 1):
+            if progress is not None:
+                progress(done, len(names))
             packs |= ids or set()
             if ids is None:
                 missing.append(name)

@@ -7,7 +7,9 @@ import time
 from dataclasses import asdict, dataclass
 from typing import Any, Optional
 
-from onebackup_driver.repository import verify
+from onebackup_driver.repository import marking, verify
+from onebackup_driver.repository.format.manifest import Manifest
+from onebackup_driver.repository.marking import Progress
 from onebackup_driver.repository.repository import Repository
 
 
@@ -47,9 +49,10 @@ class Status:
         return asdict(self)
 
 
-def of(repository: Repository) -> Status:
-    """Read all manifests' heads. Raises Damaged, StoreFailed."""
-    points = list(repository.manifests())
+def of(repository: Repository, progress: Optional[Progress] = None) -> Status:
+    """Read all manifests' heads, and which packs they name. `progress(done, of manifests)`. Raises Damaged,
+    StoreFailed."""
+    points = read(repository, progress)
     disk, data, new, stored = (
         sum(getattr(point, name) for point in points)
         for name in ("size_bytes", "data_bytes", "new_bytes", "stored_bytes")
@@ -71,9 +74,17 @@ def of(repository: Repository) -> Status:
     )  # fmt: skip
 
 
+def read(repository: Repository, progress: Optional[Progress] = None) -> list[Manifest]:
+    """All restore points, oldest first. Raises Damaged, StoreFailed."""
+    total, points = len(repository.names()) if progress is not None else 0, list[Manifest]()
+    for point in repository.manifests():
+        points.append(point)
+        if progress is not None:
+            progress(len(points), total)
+    return points
+
+
 def _oldest(repository: Repository, names: list[str]) -> float:
-    packs: set[bytes] = set()
-    for name in names:
-        packs |= repository.pack_ids_of(name)
+    packs = marking.of_manifests(repository, names)
     seen = verify.last_verified(repository)
     return min((seen.get(pack_id, 0.0) for pack_id in packs), default=0.0)

@@ -88,7 +88,7 @@ def _checked_key(content: dict[str, Any], header: Header, key: Optional[bytes]) 
             raise problems.WrongKey("this repository is not encrypted, but a key was given")
         return None
     if key is None:
-        raise problems.WrongKey("this repository is encrypted: it needs its key (KEY_FILE of the marketplace, --key-file)")
+        raise problems.WrongKey("this repository is encrypted: it needs its key (KEY_FILE in the template, --key-file)")
     if vaults.Vault(header.repository_id, key).key_check != content.get("key_check"):
         raise problems.WrongKey("this is not the key of this repository")
     return key
