@@ -47,7 +47,7 @@ class Tables:
         with loading:
             with self._lock:
                 kept = self._again(entry.pack_id)
-            return kept or self._fetched(entry)
+            return kept or base.steadily(lambda: self._fetched(entry))
 
     def _again(self, pack_id: bytes) -> Optional[pack.Table]:
         kept = self._kept.get(pack_id)
@@ -123,6 +123,12 @@ class CellReader:
     def read(self, wanted: Recipe, fetched: Sequence[memoryview] = ()) -> memoryview:
         """The cell's bytes, checked; valid until the next call. `fetched`: its frames as they are stored, when somebody
         has them (see fetch_all); else they are fetched one after the other. Raises Damaged, Missing."""
+        try:
+            return self._read(wanted, fetched)
+        except problems.Damaged:
+            return self._read(wanted, ())  # what was garbled on its way is whole the next time
+
+    def _read(self, wanted: Recipe, fetched: Sequence[memoryview]) -> memoryview:
         cell = self._cell[: wanted.length]
         if wanted.places == _in_order(wanted.block_count()) and wanted.frames[0].raw_bytes == wanted.length:
             self._decompress(wanted.frames[0], fetched[0] if fetched else None, cell)
