@@ -19,3 +19,8 @@ fuzz:
 .PHONY: deputy
 deputy:
 	DEPUTY_TESTS=all .venv/bin/python -m pytest -q tests/deputy
+
+# `make repository-faults`: everything that can happen to a repository. REPOSITORY_FAULTS="--group damage --where 's3*'"
+.PHONY: repository-faults
+repository-faults:
+	.venv/bin/python -m tests.repository.faults $(REPOSITORY_FAULTS)

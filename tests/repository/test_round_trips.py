@@ -160,7 +160,7 @@ def test_a_run_that_was_too_long_is_refused(
 ) -> None:
     made = repository.create(directory, SMALL)
     long = SMALL.longest_run_s + 1.0
-    later = {"it ran": (long, long, long), "the machine slept": (1.0, long, long), "the clock was set": (1.0, 1.0, long)}
+    later = {"it ran": (long, long, long), "the machine slept": (1.0, long, long), "the clock was set": (1.0, 1, long)}
     moments = iter([(0.0, 0.0, 0.0), later[which]])
     monkeypatch.setattr("onebackup_driver.clock._all_clocks", lambda: next(moments))
     with pytest.raises(problems.RunTooLong):
