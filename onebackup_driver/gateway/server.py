@@ -27,9 +27,9 @@ from onebackup_driver.site_rules import Gateway
 
 _log = logging.getLogger(__name__)
 #: Threads that read at once, for all clients together; each needs three to four cells of memory.
-_THREADS = 6
+_THREADS = 4
 #: Jobs that are read ahead for all clients together; each download has one at least.
-_AHEAD = 6
+_AHEAD = 4
 _WRITE_BYTES = 512 * 1024
 _IDLE_S = 15.0
 _GREETING = "onebackup gateway\n"
