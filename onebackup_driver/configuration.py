@@ -20,7 +20,7 @@ _LIMIT_BYTES = 1024 * 1024
 #: What PyYAML raises for values such as `!!bool maybe`, `2026-99-99` and `!!int ""`.
 _BAD_VALUE = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
 _CONTROLS = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
-_MAY_BE_ZERO = ("time_budget_minutes", "jitter_minutes", "opportunistic_fraction")
+_MAY_BE_ZERO = ("per_owner", "time_budget_minutes", "jitter_minutes", "opportunistic_fraction")
 _CHOICES = {
     "verify": ("length", "checksum"),
     "app_owner": ("oneadmin", "vm_owner"),

@@ -115,12 +115,21 @@ def obstacle(decision: Decision, running: Iterable[Decision], limits: Limits) ->
         if count >= limits.per_datastore:
             return f"{count} backups are running from datastore {datastore_id} (limits.per_datastore)"
     of_owner = sum(other.machine.uid == machine.uid for other in others)
-    if of_owner >= limits.per_owner:
+    if 0 < limits.per_owner <= of_owner:
         return f"{of_owner} backups of VMs of user {machine.uid} are running (limits.per_owner)"
     into = sum(other.marketplace_id == decision.marketplace_id for other in others)
     if into >= limits.per_marketplace:
         return f"{into} backups are running into marketplace {decision.marketplace_id} (limits.per_marketplace)"
     return ""
+
+
+def limits(site: Configuration, decisions: Iterable[Decision]) -> Limits:
+    """The site's limits. Where VMs of several users are backed up, one user's cannot take every place, unless the site
+    says how many they may take: who comes later would wait for the longest of them."""
+    rules, owners = site.limits, {decision.machine.uid for decision in decisions}
+    if rules.per_owner > 0:
+        return rules
+    return replace(rules, per_owner=max(1, rules.total - 1) if len(owners) > 1 else rules.total)
 
 
 def slots(decisions: Iterable[Decision], running: Iterable[Decision], limits: Limits) -> dict[int, str]:

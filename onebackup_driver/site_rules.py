@@ -28,13 +28,13 @@ class Timeouts:
 
 @dataclass(frozen=True)
 class Limits:
-    """How many backups the timer has under way at once."""
+    """How many backups the timer has under way at once. `per_owner` 0: see schedule.limits."""
 
     total: int = 4
     per_host: int = 2
     per_datastore: int = 2
     per_marketplace: int = 4
-    per_owner: int = 4
+    per_owner: int = 0
 
 
 @dataclass(frozen=True)

@@ -203,6 +203,7 @@ class _Work:
     def _take_up(self, made: Plan) -> None:
         self._known = {decision.machine.vm_id: decision for decision in made.decisions}
         self._waiting = [decision for decision in made.decisions if decision.runs]
+        self._limits = schedule.limits(self._context.configuration, made.decisions)
         self._looked = clock.monotonic()
 
     def do(self, watch: Watch) -> None:
@@ -267,7 +268,7 @@ class _Work:
         busy = [backup.decision for backup in self._running]
         busy += elsewhere(self._context, self._known, own)
         for decision in list(self._waiting):
-            if not schedule.obstacle(decision, busy, self._context.configuration.limits):
+            if not schedule.obstacle(decision, busy, self._limits):
                 self._waiting.remove(decision)
                 if self._still_runs(decision):
                     self._begin(decision)

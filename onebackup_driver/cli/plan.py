@@ -26,7 +26,7 @@ def show(context: Context, as_json: bool = False) -> int:
     made = timer.plan(context)
     known = {decision.machine.vm_id: decision for decision in made.decisions}
     running = timer.elsewhere(context, known, set())
-    waits_for = schedule.slots(made.decisions, running, context.configuration.limits)
+    waits_for = schedule.slots(made.decisions, running, schedule.limits(context.configuration, made.decisions))
     if as_json:
         rows = [explaining.as_data(item, waits_for.get(item.machine.vm_id, "")) for item in made.decisions]
         print(plain.document(rows))

@@ -51,6 +51,17 @@ def test_among_one_owners_vms_the_most_overdue_comes_first() -> None:
     assert [machine.vm_id for machine in order(mine + theirs)] == [2, 4, 3, 1]
 
 
+@pytest.mark.parametrize(
+    ("owners", "total", "per_owner", "expected"),
+    [(1, 4, 0, 4), (2, 4, 0, 3), (3, 1, 0, 1), (2, 2, 0, 1), (2, 4, 4, 4), (2, 4, 2, 2), (0, 4, 0, 4)],
+)
+def test_one_place_is_left_for_the_others(owners: int, total: int, per_owner: int, expected: int) -> None:
+    site = Configuration(limits=Limits(total=total, per_owner=per_owner))
+    around = Circumstances(Configuration(time_zone="UTC"), NOW, {}, {})
+    decisions = schedule.plan([vm(number, 50 + number % max(1, owners), 0) for number in range(3 * owners)], around)
+    assert schedule.limits(site, decisions).per_owner == expected
+
+
 def test_an_owner_can_be_kept_to_a_part_of_the_slots() -> None:
     around = Circumstances(Configuration(time_zone="UTC"), NOW, {}, {})
     limits = Limits(total=4, per_host=99, per_datastore=99, per_marketplace=99, per_owner=2)
