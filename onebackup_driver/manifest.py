@@ -16,7 +16,7 @@ from typing import Optional
 
 from lxml import etree
 
-from onebackup_driver import template_text, xml_text, xml_values
+from onebackup_driver import errors, template_text, xml_text, xml_values
 from onebackup_driver.vm import Disk, VirtualMachine
 from onebackup_driver.xml_values import Attribute, Vector
 
@@ -24,6 +24,8 @@ FORMAT = "1"
 ROLE_VM, ROLE_DISK, ROLE_TEMPORARY = "vm", "disk", "temporary"
 #: A VM's XML beyond this is not ours to read.
 _VM_LIMIT_BYTES = 16 * 1024 * 1024
+#: What is written: twice, in Base64, it has to fit into the 16 MB that OpenNebula's database has for an app.
+_VM_WRITTEN_BYTES = 4 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,16 @@ def vm_app(
             )
         )
     return template_text.render(attributes)
+
+
+def check_size(machine: VirtualMachine) -> None:
+    """Raise Refused for a VM with more in its templates than an app can hold; before the VM is touched."""
+    size = len(kept_vm(machine.element).encode("utf-8"))
+    if size > _VM_WRITTEN_BYTES:
+        raise errors.Refused(
+            f"VM {machine.vm_id} has {size // 1024} KiB in its template and attributes, a restore point keeps at most"
+            f" {_VM_WRITTEN_BYTES // 1024} KiB; remove what is large with: onevm update {machine.vm_id}"
+        )
 
 
 def kept_vm(element: etree._Element) -> str:

@@ -10,6 +10,7 @@ from onebackup_driver import (
     clock,
     cloud,
     errors,
+    manifest,
     modes,
     offered,
     policy,
@@ -70,6 +71,8 @@ def make(context: Context, vm_id: int, request: Request) -> Plan:
         vm_id, machine.backup, context.configuration, request.marketplace_id, request.modes, request.oneshot
     )
     due = policy.due(rules, clock.now())
+    if _goes_on(due, request):
+        manifest.check_size(machine)
     disks = tuple(disk for disk in machine.disks if disk.kind == IMAGE and disk.disk_id not in rules.excluded_disks)
     marketplace = _marketplace(context, vm_id, rules.marketplace_id, disks)
     if marketplace.driver == repositories.DRIVER and _goes_on(due, request):
