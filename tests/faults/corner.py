@@ -18,6 +18,7 @@ from tests.conftest import HttpMarket
 from tests.e2e.depot import ROOT, Depot
 from tests.e2e.site import Site, unique
 from tests.faults.gate import Gate
+from tests.faults.orphans import Watch
 
 _STATE_DISK_MB = 8
 _TIMEOUT_S = 20
@@ -98,10 +99,11 @@ class S3Corner(Corner):
 
 
 class OwnCorner(Corner):
-    """Its marketplace is of onebackup's own driver, with a repository and a gateway."""
+    """Its marketplace is of onebackup's own driver, with a repository and a gateway that ends with us."""
 
-    def __init__(self, front_end: FrontEnd, folder: Path, server: HttpMarket, gate: Gate) -> None:
+    def __init__(self, front_end: FrontEnd, folder: Path, server: HttpMarket, gate: Gate, watch: Watch) -> None:
         super().__init__(front_end, folder, server, gate)
+        self.watch = watch
         self.depot = _Depot(self, f"dir:{folder / 'repository'}")
         self.market = self.depot.market
 
@@ -120,6 +122,13 @@ class _Depot(Depot):
         self.site.options["gateway"] = {"port": self.port, "url": self.site.gate.url}
         self.configure()
         super().start_gateway(**environment)
+        assert self.process is not None
+        self.site.watch.over(self.process.pid)
+
+    def stop_gateway(self) -> None:
+        if self.process is not None:
+            self.site.watch.no_more(self.process.pid)
+        super().stop_gateway()
 
     def _install_driver(self) -> None:
         folder = self.site.front_end.state / "remotes" / "market" / "onebackup"

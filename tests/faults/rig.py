@@ -181,7 +181,9 @@ class Rig:
         server = HttpMarket(public_dir, f"{gate.url}/{public_dir.name}")
         if kind == "s3":
             return S3Corner(self.front_end, folder, server, gate, self._s3)
-        return {"http": Corner, "onebackup": OwnCorner}[kind](self.front_end, folder, server, gate)
+        if kind == "onebackup":
+            return OwnCorner(self.front_end, folder, server, gate, self._watch)
+        return Corner(self.front_end, folder, server, gate)
 
     @cached_property
     def _s3(self) -> S3Store:

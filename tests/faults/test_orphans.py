@@ -39,7 +39,8 @@ def folder_of(mark: str) -> str:
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_nothing_is_left(number: signal.Signals, tmp_path: Path) -> None:
     mark = uuid.uuid4().hex
-    argv = [sys.executable, "-m", "tests.faults", "--version", "7.4", "--scenario", "hook", "--jobs", "1"]
+    argv = [sys.executable, "-m", "tests.faults", "--version", "7.4", "--scenario", "backup-onebackup",
+            "--jobs", "1"]  # fmt: skip
     environment = {**os.environ, _MARK: mark, "PYTHONPATH": str(PROJECT)}
     errors = (tmp_path / "errors").open("wb")
     process = subprocess.Popen(argv, cwd=PROJECT, env=environment, stdout=subprocess.PIPE, stderr=errors)

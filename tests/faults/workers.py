@@ -6,12 +6,12 @@ from __future__ import annotations
 import multiprocessing.util
 import os
 import signal
-import tempfile
 
 from tests.faults import cases, matrix, orphans
 from tests.faults.cases import Case, Outcome
 from tests.faults.rig import Rig
 
+_NO_HOME = "/nonexistent"
 _rigs: dict[str, Rig] = {}
 
 
@@ -19,11 +19,10 @@ def begin() -> None:
     """End with the process that started this one, and keep off its settings."""
     orphans.end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's ^C is the parent's
-    home = tempfile.mkdtemp(prefix="onebackup-faults-home-")
     for name in list(os.environ):
         if name.startswith(("ONE_", "ONEAPP_", "ONEBACKUP_", "AWS_", "http_proxy", "https_proxy")):
             del os.environ[name]
-    os.environ.update(HOME=home, ONE_AUTH=f"{home}/none", ONE_XMLRPC="http://127.0.0.1:9/RPC2")
+    os.environ.update(HOME=_NO_HOME, ONE_AUTH=f"{_NO_HOME}/none", ONE_XMLRPC="http://127.0.0.1:9/RPC2")
 
 
 def _rig(version: str) -> Rig:
