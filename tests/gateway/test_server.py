@@ -159,6 +159,18 @@ def test_fifty_downloads_beside_stalled_and_aborted_ones(front: Front, disk: Dis
         client.close()
 
 
+def test_aborted_downloads_leave_nothing_in_memory(front: Front, disk: Disk) -> None:
+    found = []
+    for _ in range(6):
+        clients = [connect(front, disk.raw) for _ in range(20)]
+        for client in clients:
+            client.recv(100)
+            client.close()
+        time.sleep(0.6)
+        found.append(memory_mb(front))
+    assert max(found[2:]) < max(found[:2]) + 60, found
+
+
 def test_a_repository_that_fails_half_way_breaks_the_transfer_off(front: Front, tmp_path: Path) -> None:
     own = Disk(front, tmp_path)
     folder = Path(front.market["REPOSITORY"][4:])
