@@ -18,7 +18,7 @@ from onebackup_driver.repository.stores import base, s3_client, s3_upload
 from onebackup_driver.s3_access import Access
 
 #: Requests of a restore at once: enough to make up for 50 ms that each takes; each has memory for one frame.
-_PARALLEL = 8
+_PARALLEL = 10
 _PARTS_AT_ONCE = 4
 #: What is taken from a connection at once.
 _PIECE_BYTES = 256 * 1024
