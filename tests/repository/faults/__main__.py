@@ -11,6 +11,7 @@ import logging
 import sys
 import tempfile
 import time
+from collections import Counter
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Optional
@@ -25,6 +26,10 @@ def main(argv: Optional[list[str]] = None) -> int:
     with tempfile.TemporaryDirectory(prefix="onebackup-faults-") as name, rig.running(Path(name)) as running:
         chosen = _chosen(arguments, running)
         print(f"{len(chosen)} cases", flush=True)
+        if arguments.count:
+            for (group, where), count in sorted(Counter((case.group, case.where) for case in chosen).items()):
+                print(f"{group:<12} {where:<22} {count:>6}")
+            return 0
         outcomes = []
         for case in chosen:
             outcomes.append(groups.run(case, running))
@@ -42,6 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--sample", type=int, metavar="N", help="only N cases, spread")
     parser.add_argument("--seed", type=int, default=1, help="chooses the sample")
     parser.add_argument("--part", default="0/1", metavar="K/N", help="every N-th case, from the K-th on")
+    parser.add_argument("--count", action="store_true", help="only say how many there are")
     parser.add_argument("--case", action="append", help="only this one, as it was printed")
     parser.add_argument("--verbose", action="store_true")
     return parser
