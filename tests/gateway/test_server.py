@@ -165,10 +165,12 @@ def test_aborted_downloads_leave_nothing_in_memory(front: Front, disk: Disk) -> 
         clients = [connect(front, disk.raw) for _ in range(20)]
         for client in clients:
             client.recv(100)
+        time.sleep(0.5)  # each has a cell under way
+        for client in clients:
             client.close()
-        time.sleep(0.6)
+        time.sleep(0.7)
         found.append(memory_mb(front))
-    assert max(found[2:]) < max(found[:2]) + 60, found
+    assert max(found[2:]) < found[0] + 60, found
 
 
 def test_a_repository_that_fails_half_way_breaks_the_transfer_off(front: Front, tmp_path: Path) -> None:
