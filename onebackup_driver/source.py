@@ -46,9 +46,7 @@ def of_vm(context: Context, vm_id: int, wanted: str) -> Source:
     if not catalogue.of_vm(points, vm_id):
         hint = _stock_hint(machine, apps) or "; all there are: onebackup list"
         raise errors.Refused(f"there is no restore point of VM {vm_id}{hint}")
-    point = choosing.choose(points, vm_id, wanted)
-    _check_owner(context, point.vm_app)
-    return _ours(point)
+    return _ours(choosing.choose(points, vm_id, wanted))
 
 
 def of_app(context: Context, app_id: int) -> Source:
@@ -66,14 +64,8 @@ def of_app(context: Context, app_id: int) -> Source:
 
 def _check_owner(context: Context, vm_app: App) -> None:
     """A restore makes what the app says with our rights: nobody else may have been able to write it."""
-    if trust.is_restorable(context, vm_app):
-        return
-    sealed = "its seal does not fit: it was changed since, or sealed on another front-end (seal.key)"
-    raise errors.Refused(
-        f"app {vm_app.app_id} belongs to user {vm_app.uid}, who could have made up what is in it, and"
-        f" {sealed if vm_app.tags.get('SEAL') else 'it has no seal'}: restore it as that user, or look at it and take"
-        f" it over with: onemarketapp chown {vm_app.app_id} {context.own_uid}"
-    )
+    if not trust.is_restorable(context, vm_app):
+        raise errors.Refused(trust.doubt(context, vm_app))
 
 
 def _ours(point: catalogue.RestorePoint) -> Source:

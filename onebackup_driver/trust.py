@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import secrets
+from dataclasses import replace
 from pathlib import Path
 from typing import Optional
 
@@ -14,24 +15,37 @@ from onebackup_driver.context import Context
 
 
 def points(context: Context, apps: list[App], vm_uid: int = -1) -> list[RestorePoint]:
-    """The restore points that count, oldest first: ours, those of the VM's owner `vm_uid` where the site gives them
-    away, and every one with a seal that fits."""
-    trusted = context.trusted_uids(vm_uid)
-    sealed = {app.app_id: app.uid for app in apps if app.uid not in trusted and is_sealed(context, app)}
+    """The restore points that count, oldest first: ours, every one with a seal that fits, and those of the VM's owner
+    `vm_uid` where the site gives them away; without a seal that fits these have a problem."""
+    key, ours, trusted = _read(_place(context)), context.trusted_uids(), context.trusted_uids(vm_uid)
+    sealed = {app.app_id: app.uid for app in apps if app.uid not in ours and _fits(key, app)}
     found = catalogue.build(apps, trusted | set(sealed.values()))
-    return [point for point in found if point.vm_app.uid in trusted or point.backup_id in sealed]
+    counting = [item for item in found if item.vm_app.uid in trusted or item.backup_id in sealed]
+    return [
+        item if item.vm_app.uid in ours or item.backup_id in sealed else _doubted(context, item) for item in counting
+    ]
 
 
 def is_restorable(context: Context, vm_app: App) -> bool:
     """Whether nobody else can have written what a restore of this app would carry out."""
-    return vm_app.uid in context.trusted_uids() or is_sealed(context, vm_app)
+    return vm_app.uid in context.trusted_uids() or _fits(_read(_place(context)), vm_app)
 
 
-def is_sealed(context: Context, vm_app: App) -> bool:
-    """Whether it carries a seal of this front-end that fits."""
-    if not vm_app.tags.get("SEAL"):
-        return False
-    key = _read(_place(context))
+def doubt(context: Context, vm_app: App) -> str:
+    """Why an app of somebody else's is not restored with our rights, and what to do, in words."""
+    sealed = "its seal does not fit: it was changed since, or sealed on another front-end (seal.key)"
+    return (
+        f"app {vm_app.app_id} belongs to user {vm_app.uid}, who could have made up what is in it, and"
+        f" {sealed if vm_app.tags.get('SEAL') else 'it has no seal'}: restore it as that user, or look at it and take"
+        f" it over with: onemarketapp chown {vm_app.app_id} {context.own_uid}"
+    )
+
+
+def _doubted(context: Context, point: RestorePoint) -> RestorePoint:
+    return replace(point, problems=(*point.problems, doubt(context, point.vm_app)))
+
+
+def _fits(key: Optional[bytes], vm_app: App) -> bool:
     return key is not None and seal.fits(key, vm_app.element)
 
 

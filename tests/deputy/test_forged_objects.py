@@ -161,6 +161,18 @@ def test_what_its_owner_changed_is_not_restored_with_our_rights(
     assert site.everything() == before
 
 
+def test_the_newest_that_nobody_changed_is_restored(site: Site, attacker: Tenant) -> None:
+    """One that its owner changed is listed with the reason why it is passed over."""
+    vm_id, older = given_away(site, attacker)
+    checks.good(site.onebackup("backup", vm_id, "--force", "--keep-backup"))
+    newer = site.recorded(vm_id)
+    rewritten(attacker, newer[-1], changed_vm(vm_of_app(site, newer[-1]), "raw"))
+    states = {point["id"]: point["problems"] for point in checks.listed(site, vm_id)}
+    assert states[older[-1]] == [] and f"onemarketapp chown {newer[-1]} 0" in states[newer[-1]][0]
+    new = checks.restored(site.onebackup("restore", vm_id, "-d", "default"))
+    assert site.user_template(new, "ONEBACKUP/RESTORE_POINT") == str(older[-1])
+
+
 def test_a_seal_is_good_for_one_app(site: Site, victim: Victim, attacker: Tenant) -> None:
     """The record of somebody else, with its seal, is still somebody else's."""
     site.configure(app_owner="vm_owner")

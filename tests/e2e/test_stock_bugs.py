@@ -268,6 +268,9 @@ def test_b14_what_an_owner_could_have_written_is_not_restored_with_oneadmins_rig
     site.call("one.vm.chown", vm_id, uid, -1)
     site.configure(app_owner="vm_owner")
     apps = checks.backed_up(site, vm_id)
+    changed = {**checks.tags(site, apps[-1]), "VM_NAME": "changed"}
+    values = ",".join(f'{key}="{value}"' for key, value in changed.items())
+    site.call("one.marketapp.update", apps[-1], f"ONEBACKUP=[{values}]", 1)
     refused = site.onebackup("restore", vm_id, "-d", "default", "--logger", site.folder / "log")
     assert refused.code == 3 and f"onemarketapp chown {apps[-1]} 0" in refused.error_line
     site.call("one.marketapp.chown", apps[-1], 0, -1)
