@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 #: `kind` of a manifest's facts: a disk, or what is known of a whole VM (no disk of its own).
 DISK, VM = "disk", "vm"
 _PATH = re.compile(r"/([0-9a-f]{32})/([0-9A-Za-z-]{1,64})/disk\.(qcow2|raw)\Z")
+_MD5 = re.compile(r"[0-9a-f]{32}")
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
@@ -29,6 +30,31 @@ def attributes(opened: Repository, made: Manifest, rules: Gateway) -> dict[str, 
         "SIZE": str(-(-made.size_bytes // units.MIB)),
         "FORMAT": kind,
     }
+
+
+def has_good_facts(made: Manifest) -> bool:
+    """Whether the facts of a manifest are as the driver writes them. Without a key anybody who can write into the
+    store can make a manifest, and what is in it becomes apps of oneadmin's."""
+    facts = made.facts
+    if facts.get("kind") == VM:
+        run, text, disks = facts.get("run"), facts.get("text"), facts.get("disks")
+        return _is_text(run) and _is_text(text) and type(disks) is int
+    if facts.get("kind") != DISK:
+        return True
+    values = facts.get("app")
+    good = isinstance(values, list) and all(_is_attribute(item) for item in values)
+    return good and facts.get("format") in ("raw", "qcow2") and bool(_MD5.fullmatch(str(facts.get("md5"))))
+
+
+def _is_attribute(item: object) -> bool:
+    if not (isinstance(item, (list, tuple)) and len(item) == 2 and _is_text(item[0])):
+        return False
+    return all(_is_text(value) for value in (item[1].values() if isinstance(item[1], dict) else [item[1]]))
+
+
+def _is_text(value: object) -> bool:
+    """JSON can hold halves of characters."""
+    return isinstance(value, str) and not re.search("[\ud800-\udfff]", value)
 
 
 def parse(path: str) -> Optional[tuple[str, str, str]]:

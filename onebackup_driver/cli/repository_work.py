@@ -160,7 +160,7 @@ def _orphans(opened: Repository) -> list[Manifest]:
     """What is known of VMs none of whose disks is there any more. They are written after the disks."""
     made = points(opened)
     runs = set(listed.runs_of_disks(made))
-    return [item for item in made if item.facts.get("kind") == served.VM and item.facts["run"] not in runs]
+    return [item for item in made if item.facts.get("kind") == served.VM and item.facts.get("run") not in runs]
 
 
 def _as_json(report: gc.Report, gone: list[Manifest]) -> dict[str, Any]:
@@ -187,6 +187,10 @@ def export_key(arguments: argparse.Namespace) -> int:
 
 def what(point: Manifest) -> str:
     """Of what a restore point is, in words."""
+    if point.facts.get("kind") not in (served.DISK, served.VM):
+        return "-"
+    if not served.has_good_facts(point):
+        return "what it says of its VM is not as it is written"
     if point.facts.get("kind") == served.VM:
         found = _VM_ID.search(str(point.facts.get("text", "")))
         which = f"VM {found[1]}" if found else f"VM of run {point.facts.get('run', '')}"

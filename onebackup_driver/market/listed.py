@@ -16,6 +16,7 @@ from typing import Any
 
 from onebackup_driver import files, manifest, names, paths, privacy, repositories, served, template_text, xml_values
 from onebackup_driver.market import payload
+from onebackup_driver.repository import problems
 from onebackup_driver.repository.format.manifest import Manifest
 from onebackup_driver.repository.repository import Repository
 from onebackup_driver.site_rules import Gateway
@@ -56,6 +57,9 @@ def lines(where: paths.Paths, opened: Repository, gateway: Gateway) -> list[str]
     if _is_import_under_way(where, opened):
         return []
     made = list(opened.manifests())
+    for item in made:
+        if not served.has_good_facts(item):
+            raise problems.Damaged(f"manifests/{item.name}", "what it says of its VM is not as it is written")
     disks = [item for item in made if item.facts.get("kind") == served.DISK]
     runs = [_run(item) for item in disks]
     texts = [template_text.render(_disk(opened, item, gateway)) for item in disks]
@@ -70,7 +74,7 @@ def is_whole(made: Manifest, runs: list[str]) -> bool:
 
 def runs_of_disks(made: list[Manifest]) -> list[str]:
     """The run of each disk among these."""
-    return [_run(item) for item in made if item.facts.get("kind") == served.DISK]
+    return [_run(item) for item in made if item.facts.get("kind") == served.DISK and served.has_good_facts(item)]
 
 
 def _run(made: Manifest) -> str:

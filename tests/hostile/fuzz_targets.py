@@ -431,6 +431,26 @@ def _cells() -> bytes:
     return made.encode()
 
 
+_FACTS = {"kind": "disk", "format": "raw", "md5": "0" * 32, "app": [["NAME", "a"]]}
+
+
+@target("repository", json.dumps(_FACTS).encode(), json.dumps({**_FACTS, "app": [["ONEBACKUP", {"RUN": 1}]]}).encode(),
+        b'{"kind": "vm", "run": "r", "disks": 1, "text": "<TEMPLATE><NAME>a</NAME></TEMPLATE>"}')
+def manifest_facts(data: bytes) -> None:
+    from onebackup_driver.cli import repository_work
+
+    try:
+        facts = json_text.parse(data)
+    except ValueError:
+        return
+    made = manifest_format.Manifest("n", 1, 1, "", facts if isinstance(facts, dict) else {}, 0, 0, 0)
+    assert_one_line(plain.line(repository_work.what(made)))
+    runs = listed.runs_of_disks([made])
+    if served.has_good_facts(made) and made.facts.get("kind") == served.VM:
+        listed.is_whole(made, runs)
+        assert_template(listed._vm(made).replace("]]>", ""))
+
+
 @target("repository", _cells())
 def manifest_cells(data: bytes) -> None:
     found = cells.decode(data, b"", "x")
