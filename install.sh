@@ -26,7 +26,8 @@ On an OpenNebula front-end (no command)
   installs onebackup beside OpenNebula 6.0 to 7.4 and registers its hooks. A second run changes nothing, a run of
   a newer release upgrades. Edited configuration is never touched: a new default goes beside it as *.new.
   --enable-market-driver
-                 also adds the marketplace driver to oned.conf (a copy of it is kept; oned must be restarted)
+                 also adds the marketplace driver to oned.conf (a copy of it is kept; oned must be restarted), and
+                 starts its gateway where systemd runs
   --no-timer     no systemd timer and no cron file: something else starts backup_vms
   --check        says of each prerequisite whether it is there and what to do (the same as: onebackup doctor)
   --uninstall    removes what was installed, hooks included; backups and configuration stay

@@ -170,7 +170,6 @@ def test_a_gateway_that_is_down(site: Site, make_depot: Make) -> None:
     assert site.everything() == before
 
 
-@pytest.mark.both_versions
 def test_a_gateway_finds_repositories_that_its_driver_never_saw(site: Site, make_depot: Make) -> None:
     """A follower that has just become the leader: the state directory knows nothing, nor had it a monitor yet."""
     depot = make_depot(site)
