@@ -43,7 +43,10 @@ def test_nothing_is_left(number: signal.Signals, tmp_path: Path) -> None:
             "--jobs", "1"]  # fmt: skip
     environment = {**os.environ, _MARK: mark, "PYTHONPATH": str(PROJECT)}
     errors = (tmp_path / "errors").open("wb")
-    process = subprocess.Popen(argv, cwd=PROJECT, env=environment, stdout=subprocess.PIPE, stderr=errors)
+    process = subprocess.Popen(
+        argv, cwd=PROJECT, env=environment, stdout=subprocess.PIPE, stderr=errors,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a background job ignores it
+    )  # fmt: skip
     try:
         assert process.stdout is not None
         line = process.stdout.readline()  # how many cases: the rig is complete
