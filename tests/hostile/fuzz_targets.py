@@ -7,11 +7,13 @@ came out of it. `seeds` are where mutations begin.
 
 from __future__ import annotations
 
+import atexit
 import base64
 import io
 import json
 import logging
 import os
+import shutil
 import tempfile
 import unicodedata
 from collections.abc import Callable, Iterable
@@ -73,6 +75,7 @@ _OURS = (errors.Error, xml_text.Unreadable, window.Bad)
 _NOW = 1_795_000_000
 _site = Configuration()
 _folder = Path(tempfile.mkdtemp(prefix="onebackup-fuzz-", dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None))
+atexit.register(shutil.rmtree, _folder, ignore_errors=True)
 _vault = Vault(bytes(16), None)
 
 
