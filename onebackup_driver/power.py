@@ -60,7 +60,7 @@ def give_back(context: Context, book: Journal, step: Step) -> None:
     rest = states.SUSPENDED_STATE if step.facts["action"] == "suspend" else states.POWERED_OFF
     for attempt in range(1, _RESUME_ATTEMPTS + 1):
         machine = _settled(context, vm_id)
-        if machine is None or machine.state != rest or not _as_we_left_it(machine, step):
+        if machine is None or machine.state != rest or not _as_we_left_it(context, machine, step):
             _say_hands_off(context, vm_id, machine, rest)
             return
         try:
@@ -82,12 +82,13 @@ def resume(context: Context, book: Journal, step: Step, rest: states.VmState) ->
     start(context, int(step.facts["vm_id"]), rest, int(step.facts["history_sequence"]))
 
 
-def _as_we_left_it(machine: VirtualMachine, step: Step) -> bool:
+def _as_we_left_it(context: Context, machine: VirtualMachine, step: Step) -> bool:
+    """Whether nobody else stopped the VM: neither instead of us, nor after a start since. A start that failed, ours or
+    a user's, says that it shall run."""
     first = int(step.facts["history_sequence"])
-    starts = machine.starts_since(first)
-    if starts and machine.was_stopped:
-        return False  # it ran again, and a user or its guest stopped it
-    return machine.history_sequence >= first and starts <= int(step.facts.get("attempts", 0))
+    instead = machine.was_stopped_by_another(first, context.own_uid)
+    again = machine.was_stopped and machine.starts_since(first) > 0
+    return machine.history_sequence >= first and not instead and not again
 
 
 def start(context: Context, vm_id: int, rest: states.VmState, since: int) -> None:

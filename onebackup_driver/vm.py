@@ -11,9 +11,10 @@ from lxml import etree
 from onebackup_driver import states, xml_values
 from onebackup_driver.xml_values import Vector
 
-#: undeploy(-hard), stop, suspend, poweroff(-hard), terminate(-hard) of include/VMActions.h, and 44: monitoring saw that
-#: the guest had shut itself down.
-_STOPPING_ACTIONS = (5, 6, 9, 10, 19, 20, 27, 28, 44)
+#: Monitoring saw that the guest had shut itself down (include/VMActions.h).
+_BY_ITSELF = 44
+#: undeploy(-hard), stop, suspend, poweroff(-hard), terminate(-hard).
+_STOPPING_ACTIONS = (5, 6, 9, 10, 19, 20, 27, 28, _BY_ITSELF)
 #: live migration; disks, NICs, snapshots, capacity, security groups, PCI, native backup and restore, commands in the
 #: guest (include/VMActions.h): they end a history record and begin another one without starting or stopping the VM.
 _CHANGING_ACTIONS = (2, *range(21, 27), 29, 35, 41, 46, 47, 50, 51, *range(56, 64))
@@ -71,10 +72,19 @@ class VirtualMachine:
 
     @property
     def was_stopped(self) -> bool:
-        """Whether its last HISTORY record ended by a user's action or by its guest; a resume that failed leaves RESUME
-        there (or nothing)."""
-        history = self.element.findall("HISTORY_RECORDS/HISTORY")
-        return bool(history) and xml_values.number(history[-1], "ACTION") in _STOPPING_ACTIONS
+        """Whether its last start ended by a user's action or by its guest; a resume that failed leaves RESUME in its
+        HISTORY record (or nothing). A migration at rest has a record that never ran."""
+        history = self.element.iterfind("HISTORY_RECORDS/HISTORY")
+        ran = [item for item in history if xml_values.number(item, "RSTIME", 0)]
+        return bool(ran) and xml_values.number(ran[-1], "ACTION") in _STOPPING_ACTIONS
+
+    def was_stopped_by_another(self, sequence: int, own_uid: int) -> bool:
+        """Whether its guest, or a user who is not `own_uid`, ended the history record `sequence` by stopping the VM."""
+        for item in self.element.iterfind("HISTORY_RECORDS/HISTORY"):
+            if xml_values.number(item, "SEQ") == sequence:
+                action, uid = xml_values.number(item, "ACTION"), xml_values.number(item, "UID")
+                return action == _BY_ITSELF or (action in _STOPPING_ACTIONS and uid not in (-1, own_uid))
+        return False
 
     @property
     def error_text(self) -> str:

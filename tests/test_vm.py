@@ -98,8 +98,9 @@ def test_what_stopped_a_vm(version: str) -> None:
         ([(POWEROFF, 5, 9), (MONITOR, 10, 20)], 1, True),
         ([(DISK_RESIZE, 5, 9), (POWEROFF, 10, 10)], 0, True),
         ([(DISK_RESIZE, 5, 9), (POWEROFF, 10, 10), (0, 12, 0)], 1, False),
-        ([(POWEROFF, 5, 9), (MIGRATE, 0, 11)], 0, False),
+        ([(POWEROFF, 5, 9), (MIGRATE, 0, 11)], 0, True),
         ([(POWEROFF, 5, 9), (MIGRATE, 0, 11), (0, 12, 0)], 1, False),
+        ([(POWEROFF, 5, 9), (POWEROFF, 10, 20), (MIGRATE, 0, 21)], 1, True),
         ([(POWEROFF, 5, 9), (LIVE_MIGRATE, 10, 12), (0, 12, 0)], 1, False),
         ([(POWEROFF, 5, 9), (POWEROFF, 10, 20), (0, 30, 0)], 2, False),
     ],
@@ -107,3 +108,22 @@ def test_what_stopped_a_vm(version: str) -> None:
 def test_starts_are_told_from_changes(records: list[tuple[int, int, int]], starts: int, stopped: bool) -> None:
     machine = _history(*records)
     assert (machine.starts_since(0), machine.was_stopped) == (starts, stopped)
+
+
+@pytest.mark.parametrize(
+    "action, uid, by_another",
+    [
+        (POWEROFF, 0, False),
+        (POWEROFF, 7, True),
+        (POWEROFF, -1, False),
+        (MONITOR, -1, True),
+        (DISK_RESIZE, 7, False),
+        (0, -1, False),
+    ],
+)
+def test_who_ended_a_record(action: int, uid: int, by_another: bool) -> None:
+    machine = _history((action, 5, 9), (0, 10, 0))
+    element = machine.element.findall("HISTORY_RECORDS/HISTORY/UID")[0]
+    element.text = str(uid)
+    assert machine.was_stopped_by_another(0, own_uid=0) is by_another
+    assert not machine.was_stopped_by_another(5, own_uid=0)

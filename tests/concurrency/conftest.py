@@ -19,6 +19,7 @@ _SAMPLE = (
     "test_what_is_still_being_changed_is_waited_for[disk_resize]",
     "test_a_guest_that_shut_itself_down_after_our_resume_stays_off[7.4]",
     "test_a_resume_that_failed_is_done_again[6.4]",
+    "test_stopped_by_another_after_we_died_before_our_poweroff[tenant]",
     "test_stopped_right_after_our_resume_the_backup_is_good[guest]",
     "test_resumed_by_the_user_just_before_us[7.4]",
     "test_restarted_by_the_user_just_before_it_was_to_be_stopped",

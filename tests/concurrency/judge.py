@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from typing import Any, Optional
 
 from lxml import etree
 
+from onebackup_driver import queue
 from sandbox.world import guest
 from tests.concurrency.stage import DONE, Machine, Stage, Started
 from tests.e2e import checks, machines
@@ -49,6 +51,7 @@ def quiet(stage: Stage, good_before: dict[str, dict[str, Any]], sample: Optional
         wrong += _next_backup(stage, machine)
     if sample is not None:
         wrong += _restorable(stage, sample)
+    wrong += _queue(stage)
     good_before.clear()
     good_before.update({item["run"]: item for item in _listed(stage) if not item["problems"]})
     stage.robbed.clear()
@@ -69,7 +72,7 @@ def _mend(stage: Stage) -> None:
         values.pop("ACTION", None)
         text = ",".join(f'{key}="{text}"' for key, text in values.items())
         machines.backup_section(stage.sites[0], machine.vm_id, text)
-    stage.hooked.until_idle()
+    stage.until_quiet()  # hooks of these updates
     for number in stage.sites[0].ids("vm") - {machine.vm_id for machine in stage.machines}:
         stage.try_call("one.vm.action", "terminate-hard", number)  # what restores made
 
@@ -103,6 +106,18 @@ def _announced(item: Started) -> list[int]:
 
 def _recovered(result: Result) -> list[str]:
     return [] if result.code == 0 else [f"recover does not come to an end: {result}"]
+
+
+def _queue(stage: Stage) -> list[str]:
+    """The timer takes up what a worker that was killed had claimed; nothing is claimed, or due and not taken, then."""
+    place = stage.hooked.state / "queue"
+    result = stage.sites[0].onebackup("run")
+    stage.until_quiet()
+    wrong = [] if result.code == 0 else [f"the timer's run fails: {result}"]
+    if place.exists():
+        left = [*queue.claimed(place), *(item for item in queue.waiting(place) if item.not_before <= time.time())]
+        wrong += [f"a request is left in the queue: {item}" for item in left]
+    return wrong
 
 
 # -- restore points

@@ -10,7 +10,7 @@ import pytest
 from tests.e2e import checks, machines
 from tests.e2e.machines import DONE, POWEROFF, RUNNING, SUSPENDED, TWO_DISKS
 from tests.e2e.proxy import Proxy, cut
-from tests.e2e.site import Result, Site, wait
+from tests.e2e.site import Result, Site, unique, wait
 
 SAVE, RESUME = "one.vm.disksaveas", "one.vm.action resume"
 KVM = 'SCHED_REQUIREMENTS="HYPERVISOR=kvm"'
@@ -150,6 +150,31 @@ def test_a_stop_by_the_user_and_a_change_after_it(site: Site, proxy: Proxy) -> N
     machines.bring_to(site, vm_id, POWEROFF)
     resized(site, vm_id)
     assert site.onebackup("recover").code == 0 and site.vm_state(vm_id) == POWEROFF
+
+
+def test_a_stop_by_the_user_and_a_migration_after_it(site: Site, proxy: Proxy) -> None:
+    vm_id = machines.machine(site)
+    killed(site, proxy, vm_id, RESUME, "after")
+    machines.await_state(site, vm_id, RUNNING)
+    machines.bring_to(site, vm_id, POWEROFF)
+    migrated(site, vm_id)
+    assert site.onebackup("recover").code == 0 and site.vm_state(vm_id) == POWEROFF
+
+
+@pytest.mark.parametrize("who", ["tenant", "guest"])
+def test_stopped_by_another_after_we_died_before_our_poweroff(site: Site, proxy: Proxy, who: str) -> None:
+    """The journal says that we were about to stop it; the history says who did."""
+    vm_id = machines.machine(site)
+    name = unique("tenant")
+    site.call("one.vm.chown", vm_id, int(site.call("one.user.allocate", name, "secret", "core")), -1)
+    killed(site, proxy, vm_id, "one.vm.action poweroff", "before")
+    if who == "tenant":
+        site.front_end.call("one.vm.action", "poweroff", vm_id, session=f"{name}:secret")
+    else:
+        site.front_end.control("guest_ends", vm=vm_id)
+    machines.await_state(site, vm_id, POWEROFF)
+    recovered = site.onebackup("recover")
+    assert (recovered.code, site.vm_state(vm_id)) == (0, POWEROFF), recovered
 
 
 @pytest.mark.parametrize("ends", ["guest", "poweroff", "suspend"])
