@@ -14,7 +14,7 @@ from tests.hostile import mutation
 from tests.hostile.fuzz import REGRESSIONS
 from tests.hostile.fuzz_targets import ROOT, TARGETS
 
-RUNS, SECONDS = 400, 1.0
+RUNS, SECONDS = 300, 0.6
 KEPT = sorted(path for path in REGRESSIONS.glob("*/*") if path.is_file())
 
 
