@@ -14,7 +14,7 @@ from onebackup_driver.site_rules import Configuration
 _log = logging.getLogger(__name__)
 _CALL_TIMEOUT_S, _PATIENCE_S = 10.0, 3.0
 #: The front-end is not asked more often, whoever asks for what.
-_PAUSE_S = 10.0
+_PAUSE_S = 5.0
 
 
 class Learner:
