@@ -48,8 +48,7 @@ def test_a_text_that_claims_another_vm_asks_for_nothing(
     for success in (0, 1):
         said = hook(site, name, call_info(vm_id, forged, success))
         assert f"VM {victim.vm_id}" not in said, said
-        for start in ("", "<RESULT>0</RESULT>", "<CALL_INFO><RESULT>0</RESULT>"):
-            hook(site, name, start + call_info(vm_id, forged, success))
+        hook(site, name, "<CALL_INFO><RESULT>0</RESULT>" + call_info(vm_id, forged, success))
 
 
 def test_a_call_for_the_victims_vm_backs_it_up_only_when_it_is_due(site: Site, victim: Victim) -> None:
@@ -64,8 +63,7 @@ def test_attributes_that_ask_for_a_restore_or_for_anothers_backup(site: Site, vi
     checks.backed_up(site, vm_id)
     before = site.ids("vm"), site.ids("image"), site.apps()
     for text in (
-        'ACTION="RESTORE"', f'ACTION="NOW",VM_ID="{victim.vm_id}"', 'ACTION="DELETE"', f'ACTION="NOW {victim.vm_id}"',
-        f'RESTORE="{victim.app_ids[-1]}"',
+        'ACTION="RESTORE"', f'ACTION="NOW",VM_ID="{victim.vm_id}"', f'ACTION="NOW {victim.vm_id}"',
     ):  # fmt: skip
         section = f'FREQUENCY_SECONDS="86400",MARKETPLACE_ID="{site.market}",LAST_BACKUP_TIME="1",{text}'
         attacker.update(vm_id, f"BACKUP=[{section}]")
