@@ -155,7 +155,7 @@ def _check_front_end(site: Site, everything: list[str], of_tenants: list[str]) -
         if shown:
             holders += 1
             assert app.findtext("TYPE") == "2" and app.findtext("UID") == "0"
-            rights = {item.tag: item.text for item in app.find("PERMISSIONS") or []}
+            rights = {item.tag: item.text for item in app.findall("PERMISSIONS/*")}
             assert rights["OWNER_U"] == "1"
             assert [rights[f"{who}_{what}"] for who in ("GROUP", "OTHER") for what in "UMA"] == ["0"] * 6, rights
     assert holders >= 2
