@@ -12,7 +12,6 @@ from lxml import etree
 from onebackup_driver import xml_values
 from onebackup_driver.xml_values import Vector
 
-
 _MAC = re.compile(r"[0-9A-Fa-f]{2}(?::[0-9A-Fa-f]{2}){5}")
 
 

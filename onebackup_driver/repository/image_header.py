@@ -70,7 +70,7 @@ def read(path: Path) -> Layer:
     if version not in (2, 3) or not 9 <= bits <= 21:
         raise problems.SourceChanged(f"{path} is no qcow2 image that qemu-img could have made")
     if size > LARGEST_BYTES or 8 * l1_entries > _LARGEST_L1_BYTES:
-        raise errors.Refused(f"{path} claims to be a disk of {size} bytes; the largest there can be has {LARGEST_BYTES}")
+        raise errors.Refused(f"{path} claims to be a disk of {size} bytes; more than {LARGEST_BYTES} is not believed")
     if crypt:
         raise errors.Refused(f"{path} is encrypted by qemu, its key is not known here")
     if l1_offset + 8 * l1_entries > file_bytes:
