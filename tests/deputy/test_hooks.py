@@ -23,7 +23,8 @@ def hook(site: Site, name: str, text: str) -> str:
         [sys.executable, str(SCRIPTS / name)], input=base64.b64encode(text.encode()), capture_output=True, timeout=60,
         env={**os.environ, **site.environment},
     )  # fmt: skip
-    wait("the worker", lambda: not list((site.location / "var/onebackup/queue").glob("*ing/*.json")))
+    queue = site.location / "var/onebackup/queue"
+    wait("the worker", lambda: not [*queue.glob("waiting/*.json"), *queue.glob("claimed/*.json")])
     return (done.stdout + done.stderr).decode()
 
 
