@@ -82,7 +82,7 @@ def test_a_datastore_that_the_tenant_may_not_use(site: Site, attacker: Tenant) -
     refused = attacker.onebackup("restore", vm_id, "-d", "default", "--logger", "/dev/null")
     assert refused.code == 1 and "USE DATASTORE [1]" in refused.error_line
     checks.as_expected(site, before)
-    for datastore in ("0", "2", "system", "../1", "-1", "1;2"):
+    for datastore in ("0", "1;2"):
         assert attacker.onebackup("restore", vm_id, "-d", datastore, "--logger", "/dev/null").code in (2, 3)
     checks.as_expected(site, before)
 
