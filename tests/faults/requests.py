@@ -25,19 +25,25 @@ _CALL = """<CALL_INFO><RESULT>1</RESULT><PARAMETERS>
 
 
 def add(site: Corner, vm_id: int) -> None:
-    """As a hook does it; a restore point of the same second would already be what was asked for."""
-    last = int(site.user_template(vm_id, "BACKUP/LAST_BACKUP_TIME"))
-    while int(time.time()) <= last:
-        time.sleep(0.05)
+    """As a hook does it."""
+    _await_next_second(site, vm_id)
     queue.add(site.state / "queue", vm_id, queue.NOW, "the fault matrix")
 
 
 def ask(site: Corner, vm_id: int) -> None:
     """As a user does it: ACTION="NOW" in BACKUP."""
+    _await_next_second(site, vm_id)
     section = site.info("vm", vm_id).find("USER_TEMPLATE/BACKUP")
     values = {str(item.tag): item.text or "" for item in (section if section is not None else ())}
     text = ",".join(f'{key}="{value}"' for key, value in {**values, "ACTION": "NOW"}.items())
     site.call("one.vm.update", vm_id, f"BACKUP=[{text}]", 1)
+
+
+def _await_next_second(site: Corner, vm_id: int) -> None:
+    """A restore point of the same second would already be what is asked for."""
+    last = int(site.user_template(vm_id, "BACKUP/LAST_BACKUP_TIME"))
+    while int(time.time()) <= last:
+        time.sleep(0.05)
 
 
 def asked(site: Corner, vm_id: int) -> bool:
