@@ -145,7 +145,7 @@ class Repository:
         merging.publish_index(self.store, self.vault, saved, stored + len(content))
         if watch.elapsed_s() > self.parameters.longest_run_s:
             raise problems.RunTooLong(
-                f"the run took longer than the {self.parameters.longest_run_s} s that the repository's parameters allow, "
+                f"the run took longer than the {self.parameters.longest_run_s} s that the repository allows, "
                 "or the clock was set, or the machine slept meanwhile"
             )
         if not self.store.put(f"{manifest_format.PREFIX}{name}", content):
