@@ -90,8 +90,8 @@ SAVING = {RUNNING: 26, POWERED_OFF: 27, SUSPENDED_STATE: 28, UNDEPLOYED_STATE: 6
 GOING_DOWN = {"POWEROFF": VmState(ACTIVE, 18), "SUSPEND": VmState(ACTIVE, 6)}
 
 BOOTING_LCM_STATES = (20, 21)
-#: What a VM passes through when it goes to rest, is saved, boots, or is migrated, resized, snapshotted or given disks and
-#: NICs at rest: one that was brought down by us is POWEROFF, SUSPENDED or RUNNING after it.
+#: What a VM passes through when it goes to rest, is saved, boots, or is migrated, resized, snapshotted or given disks
+#: and NICs at rest: one that was brought down by us is POWEROFF, SUSPENDED or RUNNING after it.
 _CHANGED_AT_REST = (33, 34, 43, 45, *range(51, 57), 63, 65, 70)
 PASSING_LCM_STATES = (18, 6, *BOOTING_LCM_STATES, *SAVING.values(), *_CHANGED_AT_REST)
 

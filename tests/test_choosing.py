@@ -60,7 +60,8 @@ def test_no_restore_point() -> None:
 
 
 def test_only_damaged_ones() -> None:
-    with pytest.raises(errors.Refused, match="none of the 2 restore point.* the newest, 202: app 200 of disk 0 is ERROR; see: onebackup list 4"):
+    told = "none of the 2 restore point.* the newest, 202: app 200 of disk 0 is ERROR; see: onebackup list 4"
+    with pytest.raises(errors.Refused, match=told):
         choosing.choose([damaged(1, TIME), damaged(2, TIME + 1)], 4)
 
 

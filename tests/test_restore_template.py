@@ -76,7 +76,9 @@ def test_the_old_vms_life_stays_behind() -> None:
 
 def test_notes_on_a_vm_are_no_part_of_its_machine() -> None:
     """Its owner can write any attribute there; in a template they would be orders, carried out with our rights."""
-    notes = "<DISK><IMAGE_ID>7</IMAGE_ID></DISK><NIC><NETWORK_ID>7</NETWORK_ID></NIC><MEMORY>9999</MEMORY><NAME>x</NAME>"
+    notes = (
+        "<DISK><IMAGE_ID>7</IMAGE_ID></DISK><NIC><NETWORK_ID>7</NETWORK_ID></NIC><MEMORY>9999</MEMORY><NAME>x</NAME>"
+    )
     machine = with_template("", user_xml=f"{notes}<NOTE>n</NOTE>")
     for found in (restore_template.body(machine, True), restore_template.stock_text(machine)):
         assert of(found, "DISK") == [] and of(found, "NAME") == [] and of(found, "MEMORY") == ["128"]

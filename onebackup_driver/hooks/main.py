@@ -29,7 +29,7 @@ def _guarded(name: str) -> int:
     except errors.Error as error:
         return _failed(name, str(error), error.exit_code)
     except OSError as error:
-        return _failed(name, str(error), errors.EXIT_FAILED)
+        return _failed(name, errors.in_words(error), errors.EXIT_FAILED)
     except Exception as error:
         return _failed(name, f"a bug: {error!r}; {_kept(name)}", errors.EXIT_BUG)
 
