@@ -61,6 +61,7 @@ class Days:
             return
         original = self._images / SAVED["day 3"]
         target = self._folder / "restored"
+        measuring.read_through(*(path for path in self._place(tool).rglob("*") if path.is_file()))
         cost = restored(tool.restore(self._place(tool), target), tool.environment, target, original)
         self._samples.add(RESTORE, tool.name, cost, stored_mb(original))
 
