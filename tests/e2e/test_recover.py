@@ -189,7 +189,7 @@ def test_sigterm_undoes_and_a_second_one_changes_nothing(site: Site, proxy: Prox
     ended = site.onebackup("backup", vm_id, "--force")
 
     assert ended.code == 143, ended
-    assert "signal 15" in ended.error_line and "undone" in ended.error_line
+    assert "signal 15" in ended.error_line and "was removed" in ended.error_line
     checks.undone(site, before, vm_id)
     assert site.recorded(vm_id) == first and site.user_template(vm_id, "ONEBACKUP/STATE") == "ERROR"
 
@@ -211,7 +211,7 @@ def test_sigterm_of_a_restore_leaves_nothing(site: Site, proxy: Proxy) -> None:
     before = site.everything()
     proxy.at("one.template.instantiate", lambda: site.runs[-1].process.send_signal(signal.SIGTERM), when="after")
     ended = site.onebackup("restore", vm_id, "-d", "default", "--logger", site.folder / "log")
-    assert ended.code == 143 and "undone" in ended.error_line
+    assert ended.code == 143 and "was removed" in ended.error_line
     checks.as_expected(site, before)
 
 

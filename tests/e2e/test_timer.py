@@ -23,6 +23,7 @@ from tests.e2e.proxy import Proxy
 from tests.e2e.site import COMMAND, Site, wait
 
 SHARE = Path(__file__).resolve().parents[2] / "share"
+ON_ONE_HOST = 'SCHED_REQUIREMENTS="ID=0"'  # other tests may have made more hosts
 LATELY = 'FREQUENCY_SECONDS="86400", LAST_BACKUP_TIME="{}"'
 
 
@@ -75,7 +76,7 @@ def test_every_due_vm_is_backed_up_and_no_other(site: Site) -> None:
 
 def test_the_plan_gives_each_vm_its_reason(site: Site) -> None:
     site.configure(limits={"per_host": 1}, allowed_marketplace_types=["http"])
-    first, second = machine(site), machine(site)
+    first, second = machine(site, more=ON_ONE_HOST), machine(site, more=ON_ONE_HOST)
     later = machine(site, backup=LATELY.format(_now()))
     window = closed_window()
     closed = machine(site, backup=f'FREQUENCY_SECONDS="86400", WINDOW="{window}", TIME_ZONE="UTC"')

@@ -30,7 +30,7 @@ def declared(option: str) -> set[str]:
 
 def third_party(folder: str) -> set[str]:
     """Distribution names of everything imported below a folder that is neither ours nor Python's."""
-    own = set(getattr(sys, "stdlib_module_names", ())) | {"onebackup_driver", "sandbox", "tests"}
+    own = set(getattr(sys, "stdlib_module_names", ())) | {"onebackup_driver", "sandbox", "tests", "bench"}
     found = set()
     for path in sorted((ROOT / folder).rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"), str(path))):
@@ -47,7 +47,7 @@ def third_party(folder: str) -> set[str]:
     [
         ("onebackup_driver", ["install_requires"]),
         ("sandbox", ["install_requires", "sandbox"]),
-        ("tests", ["install_requires", "test"]),
+        ("tests", ["install_requires", "test", "fuzz"]),
     ],
 )
 def test_what_is_imported_is_declared(folder: str, options: list[str]) -> None:
