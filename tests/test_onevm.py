@@ -223,7 +223,8 @@ def test_a_vm_we_have_nothing_of(onevm: Onevm, site: Site, version: str) -> None
         onevm.passed("restore", vm_id, "-d", 1)
     else:
         said = onevm.run("restore", vm_id, "-d", 1)
-        assert (said.code, said.err) == (255, f"there is no restore point of VM {vm_id}; all there are: onebackup list\n")
+        told = f"there is no restore point of VM {vm_id}; all there are: onebackup list\n"
+        assert (said.code, said.err) == (255, told)
 
 
 def test_errors_end_as_those_of_the_stock_command(onevm: Onevm, site: Site) -> None:
