@@ -69,6 +69,14 @@ class IndexFile:
         self.directory.check(self._vault, number, content)
         return content
 
+    def entries(self, pack_ids: set[bytes]) -> Iterator[pack.Entry]:
+        """Those of these packs that it knows."""
+        packs = self.directory.packs
+        for number in range(len(packs) // pack.ENTRY_BYTES):
+            at = number * pack.ENTRY_BYTES
+            if packs[at : at + 16] in pack_ids:
+                yield self.directory.entry(number)
+
     def used_packs(self) -> dict[bytes, list[bytes]]:
         """Which other packs the recipes of each pack use. Raises Damaged."""
         plain = index.decode_section(self._vault, self.name, self._places, 2, self._section(2))
@@ -103,16 +111,25 @@ class Lookup:
             self.avoided |= self._users_of(self.avoided)
 
     def _users_of(self, packs: set[bytes]) -> set[bytes]:
-        """An index that cannot tell is done without: the packs that it alone knew tell themselves."""
-        users: set[bytes] = set()
+        return {user for used_by in self._uses() for user, used in used_by.items() if not packs.isdisjoint(used)}
+
+    def _uses(self) -> Iterator[dict[bytes, list[bytes]]]:
+        """Which packs use which, index by index. One that cannot tell is done without: the packs that it alone knew
+        tell themselves."""
         for file in list(self.indexes):
             try:
-                users.update(user for user, used in file.used_packs().items() if not packs.isdisjoint(used))
+                yield file.used_packs()
             except problems.Damaged as error:
                 _log.warning("%s; it is passed over", error)
                 self.indexes.remove(file)
                 file.close()
-        return users
+
+    def _used_by(self, users: set[bytes]) -> list[pack.Entry]:
+        """The other packs that recipes of these use, as far as the indexes know them."""
+        used: set[bytes] = set()
+        for used_by in self._uses():
+            used.update(other for user in users & used_by.keys() for other in used_by[user])
+        return [entry for file in self.indexes for entry in file.entries(used - users)]
 
     def avoid_users_among(self, entries: list[pack.Entry], tables: Tables) -> None:
         """Packs that no index knows (it may be lost) tell themselves whether they use packs that must be avoided."""
@@ -133,8 +150,9 @@ class Lookup:
 
     def avoid_missing(self, entries: list[pack.Entry]) -> None:
         """Nothing new refers to packs that are gone or cut off, nor to those that use them: it is stored again."""
+        needed = [*entries, *self._used_by({entry.pack_id for entry in entries})]
         with ThreadPoolExecutor(self._store.parallel) as pool:
-            lost = {entry.pack_id for entry, there in zip(entries, pool.map(self._usable, entries)) if not there}
+            lost = {entry.pack_id for entry, there in zip(needed, pool.map(self._usable, needed)) if not there}
         for pack_id in lost - self.avoided:
             _log.warning("%s is gone or cut off; verify tells which restore points need it", pack.name_of(pack_id))
         self.avoided |= lost | (self._users_of(lost) if lost else set())
