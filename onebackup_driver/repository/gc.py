@@ -184,8 +184,8 @@ class _Sweep:
         return [file for number, file in enumerate(ascending) if number < count or self._names_deleted(file)]
 
     def _names_deleted(self, file: lookup.IndexFile) -> bool:
-        entries, deleted = file.directory.packs, self._report.deleted
-        return any(entries[at : at + 16] in deleted for at in range(0, len(entries), pack.ENTRY_BYTES))
+        deleted = self._report.deleted
+        return any(pack_id in deleted for pack_id in pack.entry_ids(file.directory.packs))
 
     def _stored_bytes(self) -> int:
         report, store = self._report, self._repository.store

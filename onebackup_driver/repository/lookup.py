@@ -71,10 +71,8 @@ class IndexFile:
 
     def entries(self, pack_ids: set[bytes]) -> Iterator[pack.Entry]:
         """Those of these packs that it knows."""
-        packs = self.directory.packs
-        for number in range(len(packs) // pack.ENTRY_BYTES):
-            at = number * pack.ENTRY_BYTES
-            if packs[at : at + 16] in pack_ids:
+        for number, pack_id in enumerate(pack.entry_ids(self.directory.packs)):
+            if pack_id in pack_ids:
                 yield self.directory.entry(number)
 
     def used_packs(self) -> dict[bytes, list[bytes]]:
@@ -137,9 +135,8 @@ class Lookup:
             return
         unknown = {entry.pack_id: entry for entry in entries if entry.pack_id not in self.avoided}
         for file in self.indexes:
-            packs = file.directory.packs
-            for offset in range(0, len(packs), pack.ENTRY_BYTES):
-                unknown.pop(packs[offset : offset + 16], None)
+            for pack_id in pack.entry_ids(file.directory.packs):
+                unknown.pop(pack_id, None)
         for pack_id, entry in unknown.items():
             try:
                 used = tables.table(entry).packs

@@ -82,4 +82,4 @@ def pack_ids(store: base.Store, vault: Vault, name: str) -> set[bytes]:
     packs = base.steadily(
         lambda: manifests.decode_part(vault, parts, 1, base.exactly(store, PREFIX + name, *place))
     )
-    return {packs[offset : offset + 16] for offset in range(0, len(packs), pack.ENTRY_BYTES)}
+    return set(pack.entry_ids(packs))

@@ -69,8 +69,7 @@ def _of_indexes(indexes: Iterable[IndexFile], packs: set[bytes]) -> tuple[set[by
     indexed: set[bytes] = set()
     used: set[bytes] = set()
     for file in indexes:
-        entries = file.directory.packs
-        indexed.update(packs.intersection(entries[at : at + 16] for at in range(0, len(entries), pack.ENTRY_BYTES)))
+        indexed.update(packs.intersection(pack.entry_ids(file.directory.packs)))
         for user, ids in file.used_packs().items():
             if user in packs:
                 used.update(ids)

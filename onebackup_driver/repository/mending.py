@@ -53,6 +53,5 @@ def unknown(indexes: Iterable[IndexFile], packs: Iterable[bytes]) -> list[bytes]
     """Those packs that no index knows."""
     left = set(packs)
     for file in indexes:
-        entries = file.directory.packs
-        left.difference_update(entries[at : at + 16] for at in range(0, len(entries), pack.ENTRY_BYTES))
+        left.difference_update(pack.entry_ids(file.directory.packs))
     return sorted(left)

@@ -106,8 +106,7 @@ def _packs_of(repository: Repository, name: str) -> Optional[set[bytes]]:
         return None
     finally:
         file.close()
-    packs = file.directory.packs
-    return {packs[at : at + 16] for at in range(0, len(packs), pack.ENTRY_BYTES)}
+    return set(pack.entry_ids(file.directory.packs))
 
 
 def _read(

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.process import FrontEnd
-from tests.conftest import HttpMarket
 from tests.deputy import tenants
 from tests.deputy.tenants import Belongings, Tenant
 from tests.e2e import checks
-from tests.e2e.proxy import Proxy
+from tests.e2e.conftest import proxy, site
 from tests.e2e.site import Site
+
+__all__ = ["proxy", "site"]
 
 #: Cases of one test that run unless DEPUTY_TESTS=all (make deputy): the same ones each time.
 SAMPLE = 1
@@ -39,23 +39,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def _left_out(family: list[pytest.Item], kept: int) -> list[pytest.Item]:
     places = {number * len(family) // kept for number in range(kept)} if len(family) > kept else range(len(family))
     return [item for number, item in enumerate(family) if number not in places]
-
-
-@pytest.fixture
-def site(front_end: FrontEnd, tmp_path: Path, http_market_server: HttpMarket) -> Iterator[Site]:
-    made = Site(front_end, tmp_path, http_market_server)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def proxy(site: Site) -> Iterator[Proxy]:
-    """onebackup's calls of this test go through it."""
-    with Proxy(site.front_end.endpoint) as started:
-        site.endpoint = started.endpoint
-        yield started
-        site.endpoint = site.front_end.endpoint
-    assert not started.problems, started.problems
 
 
 @dataclass(frozen=True)

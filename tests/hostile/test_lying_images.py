@@ -7,7 +7,6 @@ import os
 import random
 import shutil
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,18 +15,11 @@ from onebackup_driver import commands, errors
 from onebackup_driver.repository import image_header, source
 from tests.hostile import images, watching
 from tests.hostile.images import MIB, good, over, patched
+from tests.market.conftest import front
 from tests.market.disks import download, manifests, same_disk
 from tests.market.driving import Front
 
-
-@pytest.fixture
-def front(tmp_path: Path) -> Iterator[Front]:
-    made = Front(tmp_path / "one", {"REPOSITORY": f"dir:{tmp_path / 'repository'}"})
-    made.configure()
-    assert made.onebackup("repository", "create", made.market["REPOSITORY"]).code == 0
-    yield made
-    if made.process is not None:
-        made.stop_gateway()
+__all__ = ["front"]
 
 
 def refused(front: Front, image: Path, image_format: str = "qcow2") -> str:

@@ -3,38 +3,21 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
-from onebackup_driver.repository import gc, reindexing, repository, verify
+from onebackup_driver.repository import gc, reindexing, verify
 from onebackup_driver.repository.repository import Repository
 
 from . import disks
+from .index_files import DAMAGES, DISK, finds_everything, harm, indexes, reopened, two_points
 from .test_gc import age
 
-DISK = disks.content(8)
 
-
-def indexes(made: Repository) -> list[Path]:
-    return sorted((made.store.root / "index").iterdir())  # type: ignore[attr-defined]
-
-
-def reopened(made: Repository) -> Repository:
-    return repository.open(made.store, disks.KEY if made.vault.encrypted else None)
-
-
-@pytest.mark.parametrize("damage", ["lost", "head", "bucket", "cut off"])
+@pytest.mark.parametrize("damage", DAMAGES)
 def test_deduplication_comes_back(small: Repository, damage: str) -> None:
-    first = disks.save(small, DISK)
-    second = disks.save(small, disks.changed(DISK, 5), first.name)  # its recipes use packs of the first one
+    points = two_points(small)
     used = small.usage().used_bytes
-    for path in indexes(small):
-        content = bytearray(path.read_bytes())
-        path.unlink()
-        if damage != "lost":
-            content[40 if damage == "head" else -3] ^= 1
-            path.write_bytes(content[:-5] if damage == "cut off" else content)
+    harm(small, damage)
 
     dry = reindexing.reindex(reopened(small), dry_run=True)
     assert len(dry.removed) == (0 if damage == "lost" else 2) and dry.packs >= 2 and dry.made == 0
@@ -42,17 +25,12 @@ def test_deduplication_comes_back(small: Repository, damage: str) -> None:
     assert (report.packs, report.made, report.unreadable) == (dry.packs, 1, {})
     assert len(indexes(small)) == 1 and abs(small.usage().used_bytes - used) < used // 10
     whole = reopened(small)
-    assert verify.verify(whole).is_whole
-    again = disks.save(whole, disks.changed(DISK, 5))
-    assert again.stored_bytes == 0, "everything is found again"
-    for point, content in ((first, DISK), (second, disks.changed(DISK, 5)), (again, disks.changed(DISK, 5))):
-        assert disks.restored(whole, point) == content
+    finds_everything(whole, *points)
     assert reindexing.reindex(whole).packs == 0
 
 
 def test_what_cannot_be_indexed_is_left_out(small: Repository) -> None:
-    first = disks.save(small, DISK)
-    disks.save(small, disks.changed(DISK, 5), first.name)
+    two_points(small)
     for path in indexes(small):
         path.unlink()
     packs = sorted(path for path in (small.store.root / "packs").rglob("*") if path.is_file())  # type: ignore

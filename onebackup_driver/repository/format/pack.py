@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from onebackup_driver.repository import problems
@@ -71,6 +72,11 @@ def id_of(name: str) -> bytes:
 
 def decode_entry(encoded: bytes, offset: int = 0) -> Entry:
     return Entry(*_ENTRY.unpack_from(encoded, offset))
+
+
+def entry_ids(encoded: bytes) -> Iterator[bytes]:
+    """The ids of the packs in entries that follow one another."""
+    return (encoded[at : at + 16] for at in range(0, len(encoded), ENTRY_BYTES))
 
 
 def head(vault: Vault, pack_id: bytes) -> bytes:
