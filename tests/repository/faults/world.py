@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import random
 import tempfile
 import time
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Optional
+from unittest import mock
 
 from onebackup_driver.repository import gc, repository, verify
 from onebackup_driver.repository.extent import Extent
@@ -64,7 +66,8 @@ class World:
 def made(encrypted: bool, many_indexes: bool = False, large: bool = False) -> World:
     """Build it once. `many_indexes`: the next save merges them. `large`: packs of several parts."""
     key = disks.KEY if encrypted else None
-    with tempfile.TemporaryDirectory(prefix="onebackup-faults-") as name:
+    ids = mock.patch("secrets.token_bytes", random.Random(7).randbytes)  # the same objects each time, by name
+    with ids, tempfile.TemporaryDirectory(prefix="onebackup-faults-") as name:
         store = DirectoryStore(Path(name))
         opened = repository.create(store, LARGE if large else SMALL, key)
         _build(opened)
