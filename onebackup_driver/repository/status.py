@@ -7,7 +7,7 @@ import time
 from dataclasses import asdict, dataclass
 from typing import Any, Optional
 
-from onebackup_driver.repository import marking, verify
+from onebackup_driver.repository import marking, verified
 from onebackup_driver.repository.format.manifest import Manifest
 from onebackup_driver.repository.marking import Progress
 from onebackup_driver.repository.repository import Repository
@@ -86,5 +86,5 @@ def read(repository: Repository, progress: Optional[Progress] = None) -> list[Ma
 
 def _oldest(repository: Repository, names: list[str]) -> float:
     packs = marking.of_manifests(repository, names)
-    seen = verify.last_verified(repository)
+    seen = verified.History(repository).last_verified()
     return min((seen.get(pack_id, 0.0) for pack_id in packs), default=0.0)

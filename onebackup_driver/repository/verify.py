@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Verifying: every cell of the chosen packs is read and its hash compared.
 
-What was found whole is noted in the repository as it goes, so that a run that was broken off can be resumed and old
-results can be asked for. Packs with damage are condemned: the next backups store what they held anew.
+What was found whole is noted in the repository as it goes, see verified.py, so that a run that was broken off can be
+resumed and old results can be asked for. Packs with damage are condemned: the next backups store what they held anew.
 """
 
 from __future__ import annotations
 
+import logging
 import random
 import secrets
 import threading
@@ -15,14 +16,15 @@ from dataclasses import dataclass
 from typing import Callable, Optional
 
 from onebackup_driver import clock
-from onebackup_driver.repository import lookup, manifests, notes, problems, reading
-from onebackup_driver.repository.format import index, manifest, note, pack
+from onebackup_driver.repository import lookup, manifests, notes, problems, reading, verified
+from onebackup_driver.repository.format import index, manifest, pack
 from onebackup_driver.repository.format.recipe import Recipe
 from onebackup_driver.repository.format.vault import CELL_ID_BYTES
 from onebackup_driver.repository.repository import Repository
 from onebackup_driver.repository.stores import base
 from onebackup_driver.repository.verify_report import DamagedCell, Report
 
+_log = logging.getLogger(__name__)
 Progress = Callable[[int, int], None]
 _NOTE_EVERY_S = 60.0
 _DAY_S = 24 * 3600
@@ -37,6 +39,10 @@ class Choice:
     not_for_days: Optional[float] = None
     resume: bool = False
 
+    @property
+    def is_everything(self) -> bool:
+        return self.sample_percent is None and self.not_for_days is None
+
 
 def verify(repository: Repository, choice: Optional[Choice] = None, progress: Optional[Progress] = None) -> Report:
     """Check a repository. `progress(done_packs, of_packs)`. Damage is in the report; raises StoreFailed."""
@@ -48,7 +54,7 @@ class _Verification:
         self._repository, self._choice, self._progress = repository, choice, progress
         self._report, self._lock = Report(), threading.Lock()
         self._run, self._began = secrets.token_hex(8), clock.now()
-        self._whole: list[str] = []
+        self._whole: list[bytes] = []
         self._all_whole: set[bytes] = set()
         self._suspects: set[bytes] = set()
         self._bad: list[tuple[bytes, str, str]] = []
@@ -60,15 +66,21 @@ class _Verification:
     def run(self) -> Report:
         packs = self._manifests()
         self._indexes()
-        self._notes()
-        chosen = self._chosen(sorted(packs))
+        chosen = self._chosen(sorted(packs), self._notes())
         self._report.passed_over = len(packs) - len(chosen)
         self._total = len(chosen)
         self._check_all(iter(chosen))
-        self._note(finished=True)
+        verified.finish(self._repository, self._run, self._began, self._all_whole, self._choice.is_everything)
         self._name_restore_points()
         self._condemn()
+        self._tidy(packs)
         return self._report
+
+    def _tidy(self, packs: set[bytes]) -> None:
+        try:
+            verified.prune(self._repository, packs)
+        except problems.RepositoryError as error:
+            _log.warning("notes of what was verified were not removed: %s", error)  # the next verify does it
 
     def _manifests(self) -> set[bytes]:
         packs: set[bytes] = set()
@@ -91,18 +103,19 @@ class _Verification:
         if entry.size_bytes != sum(places.sections[-1]):
             raise problems.Damaged(entry.name, "it is longer or shorter than it says")
 
-    def _notes(self) -> None:
-        """Condemned ones are written anew by gc; what a damaged one said of verified packs is found out again."""
+    def _notes(self) -> verified.History:
+        """What was verified before. Damaged notes on condemned packs are written anew by gc; what one on verified packs
+        said is found out again."""
         damaged: list[problems.Damaged] = []
         notes.condemned(self._repository, damaged)
         told: list[problems.Damaged] = []
-        for _ in notes.every(self._repository, note.VERIFIED, told):
-            pass
+        history = verified.History(self._repository, told)
         for error in told:
             self._repository.store.delete(error.name)
         objects = self._report.objects
         objects += [(error.name, f"{error.reason}; onebackup repository gc writes it anew") for error in damaged]
         objects += [(error.name, f"{error.reason}; it is removed, nothing depends on it") for error in told]
+        return history
 
     def _indexes(self) -> None:
         for entry in list(self._repository.store.list(index.PREFIX)):
@@ -124,29 +137,18 @@ class _Verification:
         """As it is in the store, whatever a copy on this machine says."""
         return lookup.IndexFile(self._repository.store, self._repository.vault, name, fresh=True)
 
-    def _chosen(self, packs: list[bytes]) -> list[bytes]:
+    def _chosen(self, packs: list[bytes], history: verified.History) -> list[bytes]:
         choice = self._choice
         if choice.resume:
-            self._run, done = self._unfinished()
-            packs = [pack_id for pack_id in packs if pack_id.hex() not in done]
+            run, done = history.unfinished()
+            self._run = run or self._run
+            packs = [pack_id for pack_id in packs if pack_id not in done]
         if choice.not_for_days is not None:
-            seen, limit = last_verified(self._repository), self._began - choice.not_for_days * _DAY_S
+            seen, limit = history.last_verified(), self._began - choice.not_for_days * _DAY_S
             packs = [pack_id for pack_id in packs if seen.get(pack_id, 0) < limit]
         if choice.sample_percent is not None:
             packs = random.sample(packs, min(len(packs), -int(-len(packs) * choice.sample_percent // 100)))
         return packs
-
-    def _unfinished(self) -> tuple[str, set[str]]:
-        runs: dict[str, set[str]] = {}
-        ended: set[str] = set()
-        began: dict[str, float] = {}
-        for _, content, _ in notes.every(self._repository, note.VERIFIED, []):
-            runs.setdefault(content["run"], set()).update(content["packs"])
-            began[content["run"]] = content["began"]
-            if content["finished"]:
-                ended.add(content["run"])
-        left = sorted(set(runs) - ended, key=lambda run: began[run])
-        return (left[-1], runs[left[-1]]) if left else (self._run, set())
 
     def _check_all(self, packs: Iterator[bytes]) -> None:
         threads = [
@@ -225,19 +227,13 @@ class _Verification:
         """Under the lock."""
         self._done += 1
         if whole is not None:
-            self._whole.append(whole.hex())
+            self._whole.append(whole)
             self._all_whole.add(whole)
         if self._progress is not None:
             self._progress(self._done, self._total)
         if clock.monotonic() - self._noted > _NOTE_EVERY_S:
-            self._note(finished=False)
-
-    def _note(self, finished: bool) -> None:
-        content = {
-            "run": self._run, "began": self._began, "time": clock.now(), "packs": self._whole, "finished": finished,
-        }  # fmt: skip
-        notes.put(self._repository, note.VERIFIED, content)
-        self._whole, self._noted = [], clock.monotonic()
+            verified.record(self._repository, self._run, self._began, self._whole)
+            self._whole, self._noted = [], clock.monotonic()
 
     def _name_restore_points(self) -> None:
         if not self._bad:
@@ -279,19 +275,3 @@ class _Verification:
                 notes.replace(self._repository, old, remaining)
         if self._suspects - known:
             notes.condemn(self._repository, notes.DAMAGED, self._suspects - known)
-
-
-def last_verified(repository: Repository) -> dict[bytes, float]:
-    """When each pack was last found whole, in seconds since the epoch. What claims to be of the future is not believed:
-    it was written by a machine whose clock was wrong."""
-    seen: dict[bytes, float] = {}
-    now = clock.now()
-    for _, content, _ in notes.every(repository, note.VERIFIED, []):
-        if content["time"] > now + _DAY_S:
-            continue
-        for text in content["packs"]:
-            pack_id = bytes.fromhex(text)
-            seen[pack_id] = max(seen.get(pack_id, 0), content["time"])
-    return seen
-
-

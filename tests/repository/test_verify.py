@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from onebackup_driver.repository import problems, repository, status, verify
+from onebackup_driver.repository import problems, repository, status, verified, verify
 from onebackup_driver.repository.stores import base
 from onebackup_driver.repository.stores.directory import DirectoryStore
 from onebackup_driver.repository.verify import Choice
@@ -91,7 +91,7 @@ def test_a_run_that_was_broken_off_is_resumed(
 
     with pytest.raises(problems.StoreFailed):
         verify.verify(repository.open(stores.Counted(directory, act)))
-    done = len(verify.last_verified(made))
+    done = len(verified.History(made).last_verified())
     assert 0 < done < count
     report = verify.verify(made, Choice(resume=True))
     assert report.packs == count - done and report.is_whole
