@@ -114,7 +114,10 @@ def _save_in_mode(context: Context, plan: Plan, book: Journal, name: str, mode: 
         context.log.info("Powering off VM" if mode.action == "poweroff" else "Suspending VM")
         step = book.begin("power", vm_id=machine.vm_id, action=mode.action, history_sequence=machine.history_sequence)
         power.bring_down(context, step, machine, mode)
-    saved = _Saved(_save_disks(context, plan, name, mode), mode, clock.now())
+    before = clock.now()
+    images = _save_disks(context, plan, name, mode)
+    # A guest that goes on is shown from when the first disk is copied: what it did after that is not surely in it.
+    saved = _Saved(images, mode, before if mode.name == "LIVE" else clock.now())
     saving.add_disks(context, template_id, saved.images)
     if step is not None:
         context.log.info("Powering on VM")

@@ -10,7 +10,8 @@ Taking is a rename, so exactly one taker gets a request; looking, renaming and l
 queue. A claim whose lock can be had belongs to a process that died. If its outcome was written, it had ended and is
 only cleared away. Otherwise it goes back to waiting, at most twice more: what the dead process did to the VM is in the
 journal of its run, and whoever takes the request next recovers that first and asks the catalogue whether a restore
-point from after `requested_at` exists (serving.py). So a request is carried out again only when it had no effect.
+point from a second after `requested_at` exists (serving.py). So a request is carried out again only when it had no
+effect, or all of it within the second in which it was made.
 """
 
 from __future__ import annotations
@@ -49,8 +50,8 @@ class Full(errors.Refused):
 
 @dataclass(frozen=True)
 class Request:
-    """`requested_at`: a restore point from then on satisfies it; `queued_at` orders; not taken before `not_before`
-    (seconds since the epoch); `attempts`: how many takers died with it; `owner`: of the VM, -1 when unknown."""
+    """`requested_at`: a restore point from after that second satisfies it; `queued_at` orders; not taken before
+    `not_before` (seconds since the epoch); `attempts`: how many takers died with it; `owner`: of the VM, -1 when unknown."""
 
     vm_id: int
     reason: str

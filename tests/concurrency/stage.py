@@ -198,7 +198,7 @@ class set_up:
         for number, site in enumerate(sites):
             oned_conf = site.location / "etc" / "oned.conf"
             oned_conf.write_text(f'FEDERATION = [ MODE = "STANDALONE", SERVER_ID = {number} ]\n')
-            site.configure(timeouts=TIMEOUTS, terminated_vms="delete", mode="POWEROFF")
+            site.configure(timeouts=TIMEOUTS, terminated_vms="delete", mode="POWEROFF", minimum_frequency_seconds=1)
         hooked = Hooked(sites[0])
         hooked.install()
         hosts = {kind: [int(front_end.call("one.host.allocate", unique(kind), kind, kind, 0)) for _ in range(2)]

@@ -30,7 +30,7 @@ class Corner(Site):
 
     def __init__(self, front_end: FrontEnd, folder: Path, server: HttpMarket, gate: Gate) -> None:
         self.gate = gate
-        self.options: dict[str, Any] = {}
+        self.options: dict[str, Any] = {"minimum_frequency_seconds": 1}
         super().__init__(front_end, folder, server)
         self.markets = {self.market}
         self.state = self.location / "var" / "onebackup"

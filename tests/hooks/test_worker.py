@@ -53,7 +53,8 @@ def test_a_request_whose_worker_was_killed_is_carried_out_once(site: Site, step:
 
 def test_a_backup_that_was_complete_when_its_worker_died_is_not_made_again(site: Site) -> None:
     vm_id = machines.machine(site, state=machines.POWEROFF)
-    queue.add(queue_of(site), vm_id, queue.NOW, "a test")
+    asked = queue.add(queue_of(site), vm_id, queue.NOW, "a test")
+    wait("the next second", lambda: time.time() >= asked.requested_at + 1)
     killed_when(site, site.begin("work"), "Imported app ids")
     apps = site.apps()
     checks.good(site.onebackup("work"))
@@ -114,11 +115,12 @@ def test_a_vm_that_is_gone_is_dropped(site: Site) -> None:
 
 
 def test_the_timer_takes_what_waits_and_an_action_whose_hook_was_lost(site: Site) -> None:
+    site.configure(minimum_frequency_seconds=1)
     asked, queued = (machines.machine(site, state=machines.POWEROFF) for _ in range(2))
     for vm_id in (asked, queued):
         assert site.onebackup("backup", vm_id).code == 0
     before = {vm_id: site.recorded(vm_id) for vm_id in (asked, queued)}
-    time.sleep(1.1)  # restore points are told apart by the second
+    time.sleep(1.1)
     queue.add(queue_of(site), queued, queue.NOW, "a test")
     section = site.info("vm", asked).find("USER_TEMPLATE/BACKUP")
     assert section is not None
