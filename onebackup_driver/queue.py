@@ -51,7 +51,8 @@ class Full(errors.Refused):
 @dataclass(frozen=True)
 class Request:
     """`requested_at`: a restore point from after that second satisfies it; `queued_at` orders; not taken before
-    `not_before` (seconds since the epoch); `attempts`: how many takers died with it; `owner`: of the VM, -1 when unknown."""
+    `not_before` (seconds since the epoch); `attempts`: how many takers died with it; `owner`: of the VM, -1 when
+    unknown."""
 
     vm_id: int
     reason: str

@@ -5,12 +5,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sandbox.core import auth
+from sandbox.core import acl, auth
 from sandbox.core.caller import SYSTEM
 from sandbox.core.front import Front
 from sandbox.core.record import Record
 from sandbox.core.template import Template
-from sandbox.objects import datastores, infrastructure, markets, users
+from sandbox.objects import acls, datastores, infrastructure, markets, users
 
 DIRECTORIES = ("datastores/0", "datastores/1", "datastores/2", "log", ".one", "remotes", "tmp")
 MARKETS: list[tuple[str, str, str, int, tuple[str, ...]]] = [
@@ -46,6 +46,8 @@ def populate(front: Front, password: str) -> None:
         _default_security_group(front)
         _datastores(front)
         _markets(front)
+        for rule in acl.defaults(front.settings.modern):
+            acls.add(front, rule)
 
 
 def _default_security_group(front: Front) -> None:

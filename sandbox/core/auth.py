@@ -9,6 +9,7 @@ import secrets
 import time
 from pathlib import Path
 
+from sandbox.core import acl
 from sandbox.core.caller import Caller
 from sandbox.core.errors import AUTHENTICATION, CallError
 from sandbox.core.front import Front
@@ -30,7 +31,8 @@ def authenticate(front: Front, session: str, method: str, request: int) -> Calle
             raise CallError(AUTHENTICATION, REFUSAL)
         group = front.find("group", user["gid"])
         groups = (user["gid"], *user["groups"])
-        return Caller(user.id, user["gid"], user.name, group.name if group else "", groups, method, request)
+        rules = tuple(rule for rule in map(acl.of, front.all("acl")) if rule.is_for(user.id, groups))
+        return Caller(user.id, user["gid"], user.name, group.name if group else "", groups, method, request, rules)
 
 
 def _matches(user: Record, password: str) -> bool:

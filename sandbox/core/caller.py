@@ -5,10 +5,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from sandbox.core.acl import Rule
+
 
 @dataclass(frozen=True)
 class Caller:
-    """`method` is the call being executed; it prefixes messages and names the request in locks and history."""
+    """`method` is the call being executed; it prefixes messages and names the request in locks and history. `rules`:
+    the ACL rules that are about this user."""
 
     uid: int
     gid: int
@@ -17,6 +20,7 @@ class Caller:
     groups: tuple[int, ...]
     method: str
     request: int
+    rules: tuple[Rule, ...] = ()
 
     @property
     def is_admin(self) -> bool:

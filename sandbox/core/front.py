@@ -32,7 +32,7 @@ class Front:
         self.lock = threading.RLock()
         self.stopping = threading.Event()
         self.endpoint = ""
-        self.pools: dict[str, dict[int, Record]] = {call: {} for call in KINDS}
+        self.pools: dict[str, dict[int, Record]] = {call: {} for call in (*KINDS, "acl")}
         self.counters = self.store.counters()
         self.listeners: list[Callable[[Front, Record], Optional[Event]]] = []
         self._changed: dict[tuple[str, int], Record] = {}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who may do what: owner, group and other bits, the default ACL rules, and locks (which bind oneadmin too)."""
+"""Who may do what: owner, group and other bits, ACL rules, and locks (which bind oneadmin too)."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from sandbox.core.record import Record
 USE, MANAGE, ADMIN, CREATE = "USE", "MANAGE", "ADMIN", "CREATE"
 LEVEL = {USE: 1, MANAGE: 2, ADMIN: 4, CREATE: 8}
 USERS_CREATE = {"vm", "vn", "image", "template", "document", "secgroup"}
-# The default ACL rules (zones, markets, apps) and the default VDC, which every group is in.
-ALL_USE = {"zone", "market", "marketapp", "cluster", "datastore", "vn"}
+# The default VDC, which every group is in.
+ALL_USE = {"cluster", "datastore", "vn"}
 
 
 def require(caller: Caller, right: str, record: Record, ignore_lock: bool = False) -> None:
@@ -41,6 +41,8 @@ def require_create(caller: Caller, kind: str, right: str = CREATE) -> None:
 
 def allowed(caller: Caller, right: str, record: Record) -> bool:
     if caller.is_admin or (right == USE and record.kind in ALL_USE):
+        return True
+    if any(rule.grants(right, record) for rule in caller.rules):
         return True
     if record.kind == "user" and record.id == caller.uid:
         return right in (USE, MANAGE)

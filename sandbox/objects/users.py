@@ -7,14 +7,14 @@ import secrets
 import time
 from typing import Any
 
-from sandbox.core import auth, errors, names, rights
+from sandbox.core import acl, auth, errors, names, rights
 from sandbox.core.caller import Caller
 from sandbox.core.front import Front
 from sandbox.core.methods import method
 from sandbox.core.record import Record, remove_id
 from sandbox.core.template import Template
 from sandbox.core.xml_text import cdata, tag
-from sandbox.objects import generic, render
+from sandbox.objects import acls, generic, render
 from sandbox.objects import quotas as holder_quotas
 
 
@@ -157,6 +157,8 @@ def group_allocate(front: Front, caller: Caller, name: str) -> int:
 
 def make_group(front: Front, name: str) -> Record:
     record = Record("group", front.next_id("group"), name)
+    for rule in acl.of_group(record.id):
+        acls.add(front, rule)
     return front.add(record)
 
 
@@ -169,12 +171,10 @@ def group_delete(front: Front, caller: Caller, gid: int) -> int:
     if any(gid in (user["gid"], *user["groups"]) for user in front.all("user")):
         raise errors.action(f"Cannot delete group. Group {gid} is not empty.")
     front.drop(record)
+    for rule in front.all("acl"):
+        if rule["user"] == acl.GROUP | gid:
+            front.drop(rule)
     return gid
-
-
-@method("one.acl.info", "")
-def acl_info(front: Front, caller: Caller) -> str:
-    return "<ACL_POOL></ACL_POOL>"
 
 
 @method("one.system.version", "")
