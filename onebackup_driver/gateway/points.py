@@ -29,7 +29,7 @@ class Unknown(errors.Refused):
 
 class _Opened(NamedTuple):
     settings: Settings
-    readers: Readers
+    repository: Repository
 
 
 class Points:
@@ -37,38 +37,38 @@ class Points:
 
     def __init__(self, where: paths.Paths, learner: Learner):
         self._where, self._learner = where, learner
-        self._lock = threading.Lock()
+        self._lock, self._readers = threading.Lock(), Readers()
         self._opened: OrderedDict[str, _Opened] = OrderedDict()
         self._contents: OrderedDict[tuple[str, str, str], Content] = OrderedDict()
 
     def content(self, repository_id: str, name: str, kind: str) -> Content:
         """The file. Raises Unknown, Missing when the restore point was deleted, Damaged, StoreFailed."""
-        readers, made = self._loaded(repository_id, name)
+        repository, made = self._loaded(repository_id, name)
         key = (repository_id, name, kind)
         with self._lock:
             if key in self._contents:
                 self._contents.move_to_end(key)
                 return self._contents[key]
-        content = Content(Disk(readers, name, readers.repository.cells(name), made.size_bytes), kind)
+        content = Content(Disk(self._readers, repository, name, repository.cells(name), made.size_bytes), kind)
         with self._lock:
             self._contents[key] = content
             while len(self._contents) > _CONTENTS:
                 self._contents.popitem(last=False)
         return content
 
-    def _loaded(self, repository_id: str, name: str) -> tuple[Readers, Manifest]:
-        readers = self._readers(repository_id)
+    def _loaded(self, repository_id: str, name: str) -> tuple[Repository, Manifest]:
+        repository = self._repository(repository_id)
         try:
-            return readers, readers.repository.load(name)
+            return repository, repository.load(name)
         except problems.Missing:
-            if _is_there(readers.repository):
+            if _is_there(repository):
                 raise
         with self._lock:  # it is not mounted, or somewhere else now
             self._opened.pop(repository_id, None)
-        readers = self._readers(repository_id)
-        return readers, readers.repository.load(name)
+        repository = self._repository(repository_id)
+        return repository, repository.load(name)
 
-    def _readers(self, repository_id: str) -> Readers:
+    def _repository(self, repository_id: str) -> Repository:
         """A repository that is not known, or not as it was, is looked for at the front-end."""
         settings = repositories.known(self._where, repository_id)
         try:
@@ -91,23 +91,23 @@ class Points:
         now = repositories.known(self._where, repository_id)
         return None if now == before else now
 
-    def _open(self, repository_id: str, settings: Optional[Settings]) -> Readers:
+    def _open(self, repository_id: str, settings: Optional[Settings]) -> Repository:
         if settings is None:
             raise Unknown("no such repository")
         with self._lock:
             opened = self._opened.get(repository_id)
             if opened is not None and opened.settings == settings:
                 self._opened.move_to_end(repository_id)
-                return opened.readers
+                return opened.repository
         made = repositories.open(settings, self._where)
         if repositories.identity(made) != repository_id:
             raise Unknown("another repository is there now")
         with self._lock:
-            self._opened[repository_id] = _Opened(settings, Readers(made))
+            self._opened[repository_id] = _Opened(settings, made)
             self._contents.clear()
             while len(self._opened) > _REPOSITORIES:
                 self._opened.popitem(last=False)
-            return self._opened[repository_id].readers
+            return self._opened[repository_id].repository
 
 
 def _is_there(opened: Repository) -> bool:

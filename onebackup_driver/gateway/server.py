@@ -8,11 +8,9 @@ is a closed connection before Content-Length is reached: no client takes it for 
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import ssl
-from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Optional, TypeVar
@@ -21,19 +19,18 @@ from aiohttp import web
 from aiohttp.abc import AbstractAccessLogger
 
 from onebackup_driver import errors, plain, served
-from onebackup_driver.gateway.content import Content, Job
+from onebackup_driver.gateway import sending
+from onebackup_driver.gateway.content import Content
 from onebackup_driver.gateway.points import Points, Unknown
 from onebackup_driver.repository import problems
 from onebackup_driver.site_rules import Gateway
 
 _log = logging.getLogger(__name__)
-#: Threads that read at once, for all clients together; each needs three to four cells of memory.
+#: Threads that read at once, for all clients together; each needs memory for a cell as it is stored.
 _THREADS = 4
-#: Jobs that are read ahead for all clients together; each download has one at least.
-_AHEAD = 4
-_WRITE_BYTES = 512 * 1024
+#: Cells in memory, for all clients together.
+_CELLS = 6
 _IDLE_S = 15.0
-_COLLECT_S = 0.5
 _GREETING = "onebackup gateway\n"
 Result = TypeVar("Result")
 
@@ -45,8 +42,8 @@ class Server:
         self._rules, self._points = rules, points
         self._pool = ThreadPoolExecutor(_THREADS, "gateway")
         self._prefix = served.prefix(rules)
+        self._lender = sending.Lender(_CELLS)
         self._active = 0
-        self._is_collecting = False
 
     def application(self) -> web.Application:
         made = web.Application()
@@ -66,22 +63,8 @@ class Server:
         self._active += 1
         try:
             return await self._answer(request)
-        except BaseException:
-            self._collect_soon()
-            raise
         finally:
             self._active -= 1
-
-    def _collect_soon(self) -> None:
-        """The traceback of a transfer that broke off holds a cell, in a cycle: Python would come to it some day, after
-        hundreds of MiB. Each download of OpenNebula's breaks one off, its first look."""
-        if not self._is_collecting:
-            self._is_collecting = True
-            asyncio.get_running_loop().call_later(_COLLECT_S, self._collect)
-
-    def _collect(self) -> None:
-        self._is_collecting = False
-        gc.collect()
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         found = served.parse(request.path[len(self._prefix) :])
@@ -113,7 +96,7 @@ class Server:
         if request.method == "HEAD":
             return response
         try:
-            await self._send(response, content, begin, end)
+            await self._send(request, response, content, begin, end)
         except (ConnectionError, asyncio.CancelledError):
             raise  # the client went away
         except Exception as error:
@@ -123,36 +106,25 @@ class Server:
             raise ConnectionAbortedError from error
         return response
 
-    async def _send(self, response: web.StreamResponse, content: Content, begin: int, end: int) -> None:
-        async for data in self._data(content, begin, end):
-            view = memoryview(data)
-            for start in range(0, len(view), _WRITE_BYTES):
-                # waits until the client has taken nearly all of it
-                await asyncio.wait_for(response.write(view[start : start + _WRITE_BYTES]), self._rules.stall_s)
-            data = b""  # not while the next one is waited for
-            view.release()
-        await asyncio.wait_for(response.write_eof(), self._rules.stall_s)
+    async def _send(
+        self, request: web.Request, response: web.StreamResponse, content: Content, begin: int, end: int
+    ) -> None:
+        loop, stall_s = asyncio.get_running_loop(), self._rules.stall_s
 
-    async def _data(self, content: Content, begin: int, end: int) -> AsyncIterator[bytes]:
-        """The bytes of a file in order, read a little ahead."""
-        jobs = content.jobs(begin, end)
-        waiting: deque[asyncio.Future[bytes]] = deque()
-        try:
-            while True:
-                self._read_ahead(content, jobs, waiting)
-                if not waiting:
-                    return
-                yield await waiting.popleft()
-        finally:
-            for future in waiting:
-                future.cancel()
+        def give_up() -> None:
+            _log.error("%s broke off: the client has taken nothing for %g s", content.disk.name, stall_s)
+            if request.transport is not None:
+                request.transport.abort()
 
-    def _read_ahead(self, content: Content, jobs: Iterator[Job], waiting: deque[asyncio.Future[bytes]]) -> None:
-        while len(waiting) < max(1, _AHEAD // max(1, self._active)):
-            job = next(jobs, None)
-            if job is None:
-                return
-            waiting.append(self._in_thread(partial(content.carry_out, job)))
+        async def write(piece: memoryview) -> None:
+            patience = loop.call_later(stall_s, give_up)
+            try:
+                await response.write(piece)  # waits until the client has taken nearly all of it
+            finally:
+                patience.cancel()
+
+        await sending.Transfer(self._lender, self._pool, content, begin, end).run(write)
+        await asyncio.wait_for(response.write_eof(), stall_s)
 
     def _in_thread(self, work: Callable[[], Result]) -> asyncio.Future[Result]:
         return asyncio.get_running_loop().run_in_executor(self._pool, work)

@@ -7,7 +7,6 @@ it was stored, so it is the same.
 
 from __future__ import annotations
 
-import threading
 from bisect import bisect_right
 from collections.abc import Iterator
 
@@ -27,29 +26,27 @@ class SourceDisk:
         self._repository, self._loaded = repository, loaded
         self._extents = [extent for extent in image if extent.data is not None and extent.length]
         self._starts = [extent.offset for extent in self._extents]
-        self._buffers = threading.local()
 
     def data_runs(self) -> Iterator[tuple[int, int]]:
         """(offset, length) of what is not zeros, exact to a block."""
         return restoring.data_runs(self._repository, "new", self._loaded, self.size_bytes)
 
-    def read(self, number: int, parts: list[tuple[int, int]]) -> list[bytes]:
-        """Parts (begin, end) of a cell. Raises SourceChanged when it is not what was saved."""
-        row = self._loaded.cells.row(number)
-        if row < 0:
-            return [bytes(end - begin) for begin, end in parts]
-        data = self._cell(number)
-        if self._repository.vault.cell_id(data) != self._loaded.cells.cell_id(row):
-            raise problems.SourceChanged(f"the image changed at byte {number * self.cell_bytes} while it was saved")
-        return [bytes(data[begin:end]) for begin, end in parts]
+    def has(self, number: int) -> bool:
+        """Whether a cell is anything but zeros."""
+        return self._loaded.cells.row(number) >= 0
 
-    def _cell(self, number: int) -> memoryview:
+    def read(self, number: int, buffer: memoryview) -> memoryview:
+        """A cell that it has, in the buffer. Raises SourceChanged when it is not what was saved."""
+        data = self._cell(number, buffer)
+        if self._repository.vault.cell_id(data) != self._loaded.cells.cell_id(self._loaded.cells.row(number)):
+            raise problems.SourceChanged(f"the image changed at byte {number * self.cell_bytes} while it was saved")
+        return data
+
+    def _cell(self, number: int, buffer: memoryview) -> memoryview:
         begin = number * self.cell_bytes
         end = min(begin + self.cell_bytes, self.size_bytes)
-        if not hasattr(self._buffers, "own"):
-            self._buffers.own = memoryview(bytearray(self.cell_bytes))
         job = cutting.Job(number, end - begin, list(self._pieces(begin, end)))
-        return cutting.fill(job, self.cell_bytes, self._buffers.own)
+        return cutting.fill(job, self.cell_bytes, buffer)
 
     def _pieces(self, begin: int, end: int) -> Iterator[tuple[int, int, Extent]]:
         place = max(0, bisect_right(self._starts, begin) - 1)

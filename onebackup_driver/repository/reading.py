@@ -107,29 +107,53 @@ def fetch_all(store: base.Store, wanted: Recipe, buffer: memoryview) -> list[mem
     return fetched
 
 
-class CellReader:
-    """Puts cells together. For one thread at a time: it owns the buffers that its results point into."""
+class Scratch:
+    """Memory that one reader at a time needs, made when it is first asked for and then kept."""
 
-    def __init__(self, store: base.Store, keys: vault.Vault, parameters: header.Parameters):
-        self._store, self._keys, self._block_bytes = store, keys, parameters.block_bytes
-        self._cell = memoryview(bytearray(parameters.cell_bytes))
-        self._raw = memoryview(bytearray(parameters.cell_bytes))
-        bound = longest_frame(parameters)
-        self._stored = memoryview(bytearray(bound))
-        self._opened = memoryview(bytearray(bound if keys.encrypted else 0))
+    def __init__(self) -> None:
+        self.cell, self.raw, self.stored, self.opened = (_Grown() for _ in range(4))
+
+
+class _Grown:
+    def __init__(self) -> None:
+        self._view = memoryview(b"")
+
+    def __call__(self, length: int) -> memoryview:
+        """At least so many bytes."""
+        if len(self._view) < length:
+            self._view = memoryview(bytearray(length))
+        return self._view
+
+
+class CellReader:
+    """Puts cells together. For one thread at a time: it owns the `scratch` that its results point into."""
+
+    def __init__(
+        self,
+        store: base.Store,
+        keys: vault.Vault,
+        parameters: header.Parameters,
+        scratch: Optional[Scratch] = None,
+    ):
+        self._store, self._keys, self._parameters = store, keys, parameters
+        self._block_bytes, self._longest_frame = parameters.block_bytes, longest_frame(parameters)
+        self._scratch = scratch or Scratch()
         self._decompressor = zstandard.ZstdDecompressor()
         self._ciphers: dict[bytes, AESGCM] = {}
 
-    def read(self, wanted: Recipe, fetched: Sequence[memoryview] = ()) -> memoryview:
-        """The cell's bytes, checked; valid until the next call. `fetched`: its frames as they are stored, when somebody
-        has them (see fetch_all); else they are fetched one after the other. Raises Damaged, Missing."""
+    def read(
+        self, wanted: Recipe, fetched: Sequence[memoryview] = (), buffer: Optional[memoryview] = None
+    ) -> memoryview:
+        """The cell's bytes, checked: in the `buffer`, or else valid until the next call. `fetched`: its frames as they
+        are stored, when somebody has them (see fetch_all); else they are fetched one after the other. Raises Damaged,
+        Missing."""
+        whole = self._scratch.cell(self._parameters.cell_bytes) if buffer is None else buffer
         try:
-            return self._read(wanted, fetched)
-        except problems.Damaged:
-            return self._read(wanted, ())  # what was garbled on its way is whole the next time
+            return self._read(wanted, fetched, whole[: wanted.length])
+        except problems.Damaged:  # what was garbled on its way is whole the next time
+            return self._read(wanted, (), whole[: wanted.length])
 
-    def _read(self, wanted: Recipe, fetched: Sequence[memoryview]) -> memoryview:
-        cell = self._cell[: wanted.length]
+    def _read(self, wanted: Recipe, fetched: Sequence[memoryview], cell: memoryview) -> memoryview:
         if wanted.places == _in_order(wanted.block_count()) and wanted.frames[0].raw_bytes == wanted.length:
             self._decompress(wanted.frames[0], fetched[0] if fetched else None, cell)
         else:
@@ -145,7 +169,7 @@ class CellReader:
             part = cell[start * size : end * size]
             part[:] = bytes(len(part))
         for number, frame in enumerate(wanted.frames):
-            raw = self._raw[: frame.raw_bytes]
+            raw = self._scratch.raw(self._parameters.cell_bytes)[: frame.raw_bytes]
             self._decompress(frame, fetched[number] if fetched else None, raw)
             for begin, end in _runs_of(wanted.places, number):
                 place = wanted.places[2 * begin + 1] * size
@@ -157,7 +181,7 @@ class CellReader:
     def _decompress(self, frame: Frame, stored: Optional[memoryview], out: memoryview) -> None:
         name = pack.name_of(frame.pack_id)
         if stored is None:
-            stored = fetch(self._store, frame, self._stored)
+            stored = fetch(self._store, frame, self._scratch.stored(self._longest_frame)[: self._longest_frame])
         compressed = self._decrypted(frame, stored, name) if self._keys.encrypted else stored
         try:
             done = self._decompressor.stream_reader(compressed).readinto(out)
@@ -169,7 +193,7 @@ class CellReader:
     def _decrypted(self, frame: Frame, stored: memoryview, name: str) -> memoryview:
         if len(stored) < vault.TAG_BYTES:
             raise problems.Damaged(name, "a frame is too short")
-        opened = self._opened[: len(stored) - vault.TAG_BYTES]
+        opened = self._scratch.opened(self._longest_frame)[: len(stored) - vault.TAG_BYTES]
         try:
             self._cipher(frame.pack_id).decrypt_into(vault.frame_nonce(frame.offset), stored, None, opened)
         except InvalidTag:
