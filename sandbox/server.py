@@ -44,7 +44,9 @@ def build(settings: Settings) -> Server:
     front.endpoint = f"http://127.0.0.1:{server.server_address[1]}/RPC2"
     front.listeners.append(hooks.on_change)
     recovery.after_restart(front)
-    front.spawn("scheduler", lambda: scheduler.run(front))
+    waiting = scheduler.Scheduler(front)
+    front.listeners.append(waiting.on_change)
+    front.spawn("scheduler", waiting.run)
     front.spawn("monitor", lambda: _monitor(front))
     return server
 

@@ -94,8 +94,8 @@ def enable(front: Front, caller: Caller, market_id: int, on: bool) -> int:
     return market_id
 
 
-#: Between two looks at one market, in real seconds whatever the speed (oned: MONITORING_INTERVAL_MARKET, 600).
-MONITOR_PAUSE_S = 60.0
+#: Between two looks at one market, in real seconds whatever the speed: oned's MONITORING_INTERVAL_MARKET.
+MONITOR_PAUSE_S = 600.0
 _last_monitored: dict[int, float] = {}
 
 

@@ -70,6 +70,7 @@ class Site:
         (self.location / "etc").mkdir(parents=True)
         self.endpoint = front_end.endpoint
         self._before = {kind: self.ids(kind) for kind in POOLS}
+        self._markets: list[int] = []
         self.market = self.make_market()
         self.runs: list[Run] = []
 
@@ -79,7 +80,9 @@ class Site:
     def make_market(self, **attributes: str) -> int:
         values = {"NAME": unique("backups"), "MARKET_MAD": "http", "BASE_URL": self.server.url,
                   "PUBLIC_DIR": str(self.server.public_dir), **attributes}  # fmt: skip
-        return int(self.call("one.market.allocate", "\n".join(f'{key}="{value}"' for key, value in values.items())))
+        made = int(self.call("one.market.allocate", "\n".join(f'{key}="{value}"' for key, value in values.items())))
+        self._markets.append(made)
+        return made
 
     # -- onebackup
 
@@ -158,6 +161,8 @@ class Site:
         for kind in ("marketapp", "template", "image"):
             for number in self.ids(kind) - self._before[kind]:
                 self._try(f"one.{kind}.delete", number)
+        for number in self._markets:  # the front-end looks at each one that is there, again and again
+            self._try("one.market.delete", number)
 
     def _end_vm(self, vm_id: int) -> None:
         def ended() -> bool:
