@@ -7,7 +7,8 @@ import logging
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple, Optional
+from functools import partial
+from typing import Any, NamedTuple, Optional
 
 from onebackup_driver.repository import problems
 from onebackup_driver.repository.format import container, index, note, pack
@@ -188,15 +189,17 @@ class Lookup:
 def condemned_packs(store: base.Store, vault: Vault) -> set[bytes]:
     """Packs that gc or verify have noted: nothing new may refer to them. Raises Damaged."""
     packs: set[bytes] = set()
-    for entry in list(store.list(note.CONDEMNED)):
-        try:
-            content = base.steadily(lambda name=entry.name: note.decode(vault, name, store.get(name)))  # type: ignore
-        except problems.Missing:
-            continue  # gc has just finished with it
-        except problems.Damaged as error:
-            raise problems.Damaged(error.name, f"{error.reason}; onebackup repository gc writes it anew") from error
+    read = partial(_condemned, store, vault)
+    for _, content in base.every(store, note.CONDEMNED, read):
         packs.update(bytes.fromhex(text) for text in content["packs"])
     return packs
+
+
+def _condemned(store: base.Store, vault: Vault, name: str) -> dict[str, Any]:
+    try:
+        return base.steadily(lambda: note.decode(vault, name, store.get(name)))
+    except problems.Damaged as error:
+        raise problems.Damaged(error.name, f"{error.reason}; onebackup repository gc writes it anew") from error
 
 
 def open_indexes(store: base.Store, vault: Vault) -> list[IndexFile]:

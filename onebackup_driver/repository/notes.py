@@ -58,19 +58,18 @@ def put(repository: Repository, prefix: str, content: dict[str, Any]) -> str:
 def every(
     repository: Repository, prefix: str, damaged: Optional[list[problems.Damaged]] = None
 ) -> Iterator[tuple[str, dict[str, Any], float]]:
-    """Name, content and time of each note. What is wrong with one is added to `damaged`, or raised without it."""
-    for entry in list(repository.store.list(prefix)):
+    """Name, content and time of each note. What is wrong with one is added to `damaged`, or raised without it. Raises
+    StoreFailed."""
+
+    def read(name: str) -> Optional[dict[str, Any]]:
         try:
-            content = base.steadily(lambda name=entry.name: _content(repository, name))  # type: ignore[misc]
-        except problems.Missing:
-            continue  # replaced since
+            return base.steadily(lambda: note.decode(repository.vault, name, repository.store.get(name)))
         except problems.Damaged as error:
             if damaged is None:
                 raise
             damaged.append(error)
-            continue
-        yield entry.name, content, entry.modified
+            return None
 
-
-def _content(repository: Repository, name: str) -> dict[str, Any]:
-    return note.decode(repository.vault, name, repository.store.get(name))
+    for entry, content in base.every(repository.store, prefix, read):
+        if content is not None:
+            yield entry.name, content, entry.modified

@@ -7,7 +7,7 @@ Any number of processes may save, read and delete at once. All offsets and lengt
 from __future__ import annotations
 
 import logging
-import secrets
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Iterator
@@ -55,7 +55,7 @@ def create(store: base.Store, parameters: Optional[Parameters] = None, key: Opti
     parameters = parameters or Parameters()
     if parameters.problem():
         raise problems.NotARepository(parameters.problem())
-    repository_id = secrets.token_bytes(16)
+    repository_id = os.urandom(16)
     vault = Vault(repository_id, key)
     made = header.Header(repository_id, clock.now(), parameters, key is not None)
     store.prepare(_FOLDERS)
@@ -141,15 +141,16 @@ class Repository:
         stored = sum(entry.size_bytes for entry in saved.own)
         created, micros = divmod(clock.now_micros(), 1_000_000)
         draft = Manifest("", created, size_bytes, parent, facts, saved.data_bytes, saved.new_bytes, stored, micros)
-        name, content = manifest_format.encode(self.vault, secrets.token_bytes(16), draft, saved.cells, saved.entries)
+        name, content = manifest_format.encode(self.vault, os.urandom(16), draft, saved.cells, saved.entries)
         merging.publish_index(self.store, self.vault, saved, stored + len(content))
-        if watch.elapsed_s() > self.parameters.longest_run_s:
-            raise problems.RunTooLong(
-                f"the run took longer than the {self.parameters.longest_run_s} s that the repository allows, "
-                "or the clock was set, or the machine slept meanwhile"
-            )
+        _check_time(watch, self.parameters.longest_run_s)
         if not self.store.put(f"{manifest_format.PREFIX}{name}", content):
             raise problems.StoreFailed(f"the manifest {name} exists already")
+        try:  # between the look at the clock and the end of the put the machine may have slept
+            _check_time(watch, self.parameters.grace_s)
+        except problems.RunTooLong:
+            self.store.delete(f"{manifest_format.PREFIX}{name}")
+            raise
         self._tidy()
         return replace(draft, name=name)
 
@@ -287,3 +288,12 @@ class Repository:
     def pack_ids_of(self, name: str) -> set[bytes]:
         """The packs that a restore point names. Raises Missing, Damaged."""
         return manifests.pack_ids(self.store, self.vault, name)
+
+
+def _check_time(watch: clock.Stopwatch, limit_s: int) -> None:
+    """Raises RunTooLong: gc may have deleted what the run refers to."""
+    if watch.elapsed_s() > limit_s:
+        raise problems.RunTooLong(
+            f"the run took longer than the {limit_s} s that the repository allows, "
+            "or the clock was set, or the machine slept meanwhile"
+        )

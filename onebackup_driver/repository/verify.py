@@ -58,7 +58,7 @@ class _Verification:
         self._all_whole: set[bytes] = set()
         self._suspects: set[bytes] = set()
         self._bad: list[tuple[bytes, str, str]] = []
-        self._missing: set[str] = set()
+        self._missing: set[str] = set()  # packs that are gone, or lack another one
         self._noted = clock.monotonic()
         self._done = 0
         self._failure: Optional[BaseException] = None
@@ -213,6 +213,8 @@ class _Verification:
             reader.read(found)
             return None
         except (problems.Damaged, problems.Missing) as error:
+            if isinstance(error, problems.Missing):
+                self._missing.add(table.name)
             return found.cell_id, str(error), {frame.pack_id for frame in found.frames}
 
     def _table_is_bad(self, pack_id: bytes, name: str, reason: str) -> None:

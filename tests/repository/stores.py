@@ -61,6 +61,10 @@ class Counted(base.Store):
         self._number("list", prefix)
         return self.inner.list(prefix)
 
+    def time(self) -> float:
+        self._number("time", "")
+        return self.inner.time()
+
     def free_mb(self) -> Optional[int]:
         return self.inner.free_mb()
 

@@ -11,13 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from onebackup_driver import clock
 from onebackup_driver.repository import manifests, problems, reading, repository, saving
 from onebackup_driver.repository.extent import Extent
 from onebackup_driver.repository.format.manifest import Manifest
 from onebackup_driver.repository.stores import base
 from onebackup_driver.repository.stores.directory import DirectoryStore
 
-from . import disks
+from . import disks, stores
 from .disks import BLOCK, CELL, KEY, SMALL
 
 
@@ -166,6 +167,25 @@ def test_a_run_that_was_too_long_is_refused(
     with pytest.raises(problems.RunTooLong):
         disks.save(made, disks.content(1))
     assert made.names() == []
+
+
+def test_nothing_stays_published_when_the_machine_slept_at_the_last_step(
+    directory: DirectoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So long that gc has deleted what the new restore point refers to."""
+    passed = [0.0]
+    true = clock._all_clocks
+    monkeypatch.setattr(clock, "_all_clocks", lambda: tuple(value + passed[0] for value in true()))
+
+    def act(number: int, when: str, kind: str, name: str) -> None:
+        if when == "before" and name.startswith("manifests/") and kind == "put":
+            passed[0] = SMALL.grace_s + 1.0
+
+    repository.create(directory, SMALL)
+    opened = repository.open(stores.Counted(directory, act))
+    with pytest.raises(problems.RunTooLong):
+        disks.save(opened, disks.content(1))
+    assert opened.names() == [] and passed[0]
 
 
 def test_many_indexes_are_merged(small: repository.Repository) -> None:

@@ -52,6 +52,41 @@ def test_what_is_missing_is_said(store: base.Store) -> None:
         store.local_copy("folder/nothing", b"0" * 16)
 
 
+def test_the_time_of_the_store(store: base.Store) -> None:
+    before = store.time()
+    store.put("folder/a", b"content")
+    (entry,) = store.list("folder/")
+    assert abs(entry.modified - before) < 5 and abs(before - time.time()) < 5
+
+
+def test_every_object_is_read_also_when_some_are_replaced_meanwhile(store: base.Store) -> None:
+    for name in "abc":
+        store.put(f"folder/{name}", name.encode())
+
+    def read(name: str) -> bytes:
+        if name == "folder/a":  # "b" makes way for "d"
+            store.put("folder/d", b"d")
+            store.delete("folder/b")
+        return store.get(name)
+
+    assert sorted(content for _, content in base.every(store, "folder/", read)) == [b"a", b"c", b"d"]
+
+
+def test_what_is_listed_and_not_found_is_looked_for_again_and_then_an_error(store: base.Store) -> None:
+    store.put("folder/a", b"content")
+    lies = iter([True, True])
+
+    def read(name: str) -> bytes:
+        if next(lies, False):
+            raise problems.Missing(name)
+        return store.get(name)
+
+    assert [content for _, content in base.every(store, "folder/", read)] == [b"content"]
+    lies = iter([True] * 99)
+    with pytest.raises(problems.StoreFailed, match="folder/a is listed, but not found"):
+        list(base.every(store, "folder/", read))
+
+
 def test_delete_is_idempotent(store: base.Store) -> None:
     store.put("folder/a", b"content")
     store.delete("folder/a")

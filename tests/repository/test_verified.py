@@ -233,9 +233,7 @@ def test_what_was_broken_off_before_everything_was_checked_is_not_resumed(filled
     assert verified.History(filled).unfinished() == ("", set())
 
 
-def test_many_packs_take_several_notes(
-    filled: repository.Repository, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_many_packs_take_several_notes(filled: repository.Repository, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(verified, "_PACKS", 4)
     verify.verify(filled)
     assert len(noted(filled)) == -(-len(packs(filled)) // 4)

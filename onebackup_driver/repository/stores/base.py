@@ -17,6 +17,7 @@ from onebackup_driver.repository import problems
 from onebackup_driver.repository.extent import Buffer
 
 _Content = TypeVar("_Content")
+_LISTINGS = 5
 _NAME = re.compile(r"[a-zA-Z0-9_-][a-zA-Z0-9_.-]*(/[a-zA-Z0-9_-][a-zA-Z0-9_.-]*)*")
 
 
@@ -89,6 +90,10 @@ class Store(ABC):
         """All objects whose names begin with `prefix` (a folder: "packs/"). Raises unless the listing is complete."""
 
     @abstractmethod
+    def time(self) -> float:
+        """What time it is for the store, as in Entry.modified; leaves nothing behind."""
+
+    @abstractmethod
     def free_mb(self) -> Optional[int]:
         """Free space in MiB; None when the store does not know an end."""
 
@@ -123,6 +128,25 @@ def steadily(read: Callable[[], _Content]) -> _Content:
         return read()
     except problems.Damaged:
         return read()
+
+
+def every(store: Store, prefix: str, read: Callable[[str], _Content]) -> Iterator[tuple[Entry, _Content]]:
+    """What `read` makes of each object in a folder. One that is not found was replaced by a new one, or deleted: it is
+    looked for in a new listing. Raises StoreFailed when it is listed still."""
+    seen, missing = set[str](), ""
+    for _ in range(_LISTINGS):
+        missing = ""
+        for entry in [found for found in store.list(prefix) if found.name not in seen]:
+            try:
+                content = read(entry.name)
+            except problems.Missing:
+                missing = entry.name
+                continue
+            seen.add(entry.name)
+            yield entry, content
+        if not missing:
+            return
+    raise problems.StoreFailed(f"{store.place}: {missing} is listed, but not found")
 
 
 def exactly(store: Store, name: str, offset: int, length: int) -> bytes:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Optional
@@ -100,6 +99,21 @@ class DirectoryStore(base.Store):
         except OSError as error:
             raise _failed(self.root, prefix, error) from error
 
+    def time(self) -> float:
+        """Of a file that is written for it: on NFS that is the server's time."""
+        path = self.root / f"{_TEMPORARY}{os.urandom(8).hex()}"
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
+            try:
+                os.write(descriptor, b"what time is it")
+                os.fsync(descriptor)
+                return os.fstat(descriptor).st_mtime
+            finally:
+                os.close(descriptor)
+                os.unlink(path)
+        except OSError as error:
+            raise _failed(self.root, "its time", error) from error
+
     def free_mb(self) -> Optional[int]:
         try:
             status = os.statvfs(self.root)
@@ -149,7 +163,7 @@ class _Writer(base.Writer):
     def __init__(self, root: Path, path: Path):
         self._root, self._path = root, path
         self._name = path.relative_to(root).as_posix()
-        self._temporary = path.parent / f"{_TEMPORARY}{secrets.token_hex(8)}"
+        self._temporary = path.parent / f"{_TEMPORARY}{os.urandom(8).hex()}"
         try:
             self._descriptor = self._create()
         except OSError as error:

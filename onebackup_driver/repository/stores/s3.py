@@ -10,6 +10,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, Optional, TypeVar
 
@@ -120,6 +121,16 @@ class S3Store(base.Store):
                 for found in page.get("Contents") or ():
                     name = found["Key"][len(self._prefix) :]
                     yield base.Entry(name, found["Size"], found["LastModified"].timestamp())
+
+    def time(self) -> float:
+        """As the header of an answer says."""
+        with s3_client.translated(self.place, "its time"):
+            answer = self.client.list_objects_v2(Bucket=self._bucket, Prefix=self._prefix, MaxKeys=1)
+        said = answer["ResponseMetadata"]["HTTPHeaders"].get("date", "")
+        try:
+            return parsedate_to_datetime(said).timestamp()
+        except (TypeError, ValueError):
+            raise problems.StoreFailed(f"{self.place}: the server does not say what time it is: {said!r}") from None
 
     def free_mb(self) -> Optional[int]:
         return None

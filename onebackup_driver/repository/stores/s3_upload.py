@@ -61,9 +61,7 @@ class Writer(base.Writer):
 
     def _send_part(self, number: int, data: bytearray) -> str:
         with s3_client.translated(self._store.place, self._name):
-            answer = self._store.client.upload_part(
-                UploadId=self._upload, PartNumber=number, Body=data, **self._at()
-            )
+            answer = self._store.client.upload_part(UploadId=self._upload, PartNumber=number, Body=data, **self._at())
             return str(answer["ETag"])
 
     def publish(self) -> bool:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A proxy between a repository and a real S3 server: it can do anything to the n-th request, and it has its own clock.
 
-    with proxy.running(server, bucket) as between:     between.options, between.plan = Plan(...), between.clock.ahead_s
+with proxy.running(server, bucket) as between:     between.options, between.plan = Plan(...), between.clock.ahead_s
 """
 
 from __future__ import annotations
@@ -10,11 +10,13 @@ import http.client
 import re
 import socket
 import struct
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
+from email.utils import format_datetime, parsedate_to_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Optional
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -49,6 +51,10 @@ class Clock:
         """How old the store says that an object is, but for the seconds of this run."""
         return self.ahead_s - self._offsets.get(key, 0.0)
 
+    def moved(self, headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
+        """What time it is now."""
+        return [(name, _dated(value, self.ahead_s) if name.lower() == "date" else value) for name, value in headers]
+
     def shifted(self, listing: bytes) -> bytes:
         def entry(match: re.Match[bytes]) -> bytes:
             key = _KEY.search(match.group())
@@ -56,6 +62,10 @@ class Clock:
             return _TIME.sub(lambda time: time.group(1) + _moved(time.group(2), offset) + time.group(3), match.group())
 
         return _ENTRY.sub(entry, listing)
+
+
+def _dated(text: str, offset_s: float) -> str:
+    return format_datetime(parsedate_to_datetime(text) + timedelta(seconds=offset_s), usegmt=True)
 
 
 def _moved(stamp: bytes, offset_s: float) -> bytes:
@@ -118,13 +128,20 @@ class Proxy:
         self.upstream = ("127.0.0.1", int(server.port))
         self.bucket, self.clock, self.plan = bucket, Clock(), Plan()
         handler = type("Handler", (_Handler,), {"proxy": self})
-        self.listener = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self.listener = _Listener(("127.0.0.1", 0), handler)
         self.listener.daemon_threads = True
         self.options = {
             "ENDPOINT": f"http://127.0.0.1:{self.listener.server_address[1]}",
             "ACCESS_KEY_ID": server.access_key,
             "SECRET_ACCESS_KEY": server.secret_key,
         }
+
+
+class _Listener(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that was killed is none."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
 
 
 @contextmanager
@@ -182,6 +199,7 @@ class _Handler(BaseHTTPRequestHandler):
                     raise
         if answer.status == 200 and self.command in ("PUT", "POST"):
             self.proxy.clock.stamp(self._key)
+        answer.headers = self.proxy.clock.moved(answer.headers)
         if self.command == "GET" and not self._key:
             answer.body = self.proxy.clock.shifted(answer.body)
         return answer

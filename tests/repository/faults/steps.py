@@ -54,6 +54,9 @@ class Stepped(base.Store):
     def list(self, prefix: str) -> Iterator[base.Entry]:
         return iter(self.step("list", prefix, lambda: [*self.inner.list(prefix)]))
 
+    def time(self) -> float:
+        return float(self.step("time", "", self.inner.time))
+
     def free_mb(self) -> Optional[int]:
         return self.inner.free_mb()
 
