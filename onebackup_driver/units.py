@@ -18,16 +18,25 @@ def size_in_words(size_mb: float) -> str:
 
 
 def duration_in_words(seconds: float) -> str:
-    """`4.23` -> `4.2 s`; `3700` -> `1 h 1 min`."""
+    """`4.23` -> `4.2 s`; `3700` -> `1 h 1 min`; `7200` -> `2 h`."""
     if round(seconds, 1) < 60:
         return f"{seconds:.1f} s"
     seconds = max(seconds, 60)
     minutes = int(seconds // 60)
     if minutes < 60:
-        return f"{minutes} min {int(seconds % 60)} s"
+        return _both(minutes, "min", int(seconds % 60), "s")
     if minutes < 48 * 60:
-        return f"{minutes // 60} h {minutes % 60} min"
-    return f"{minutes // (24 * 60)} d {minutes // 60 % 24} h"
+        return _both(minutes // 60, "h", minutes % 60, "min")
+    return _both(minutes // (24 * 60), "d", minutes // 60 % 24, "h")
+
+
+def _both(large: int, unit: str, small: int, small_unit: str) -> str:
+    return f"{large} {unit} {small} {small_unit}" if small else f"{large} {unit}"
+
+
+def counted(count: int, noun: str) -> str:
+    """`1`, `pack` -> `1 pack`; `2`, `pack` -> `2 packs`."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def local_time(seconds: int) -> str:

@@ -49,15 +49,22 @@ def test_sizes(size_mb: float, words: str) -> None:
         (0, "0.0 s"),
         (4.23, "4.2 s"),
         (59, "59.0 s"),
-        (59.97, "1 min 0 s"),
+        (59.97, "1 min"),
         (61, "1 min 1 s"),
         (3700, "1 h 1 min"),
+        (36 * 3600, "36 h"),
         (47 * 3600 + 59 * 60, "47 h 59 min"),
         (50 * 3600, "2 d 2 h"),
+        (72 * 3600, "3 d"),
     ],
 )
 def test_durations(seconds: float, words: str) -> None:
     assert units.duration_in_words(seconds) == words
+
+
+@pytest.mark.parametrize("count, words", [(0, "0 packs"), (1, "1 pack"), (2, "2 packs")])
+def test_counts(count: int, words: str) -> None:
+    assert units.counted(count, "pack") == words
 
 
 @pytest.mark.usefixtures("berlin")

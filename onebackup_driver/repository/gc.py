@@ -43,40 +43,55 @@ class Report:
     longest_run_s: int
     damaged: dict[str, str] = field(default_factory=dict)
     unindexed: list[bytes] = field(default_factory=list)
+    #: Packs noted as damaged that are gone, and that nothing needs.
+    lost: frozenset[bytes] = frozenset()
     merged_indexes: int = 0
     stale: int = 0
+    asked_store: bool = True
 
     def lines(self) -> list[str]:
-        """The report in words, one fact a line."""
+        """The report in words, one fact a line; of what there is nothing nothing is said."""
         would = "would be " if self.dry_run else ""
-        said = [
-            f"{self.restore_points} restore points need {_packs(self.used)}",
-            f"{would}deleted: {_packs(self.deleted)} that nothing has needed for {_words(self.grace_s)}",
-            f"{would}condemned: {_packs(self.condemned_now)} that nothing needs; deleted after {_words(self.grace_s)}",
-            f"kept: {_packs(self.waiting)} condemned before, but not {_words(self.grace_s)} ago",
-            f"kept: {_packs(self.young)} younger than {_words(self.longest_run_s)}: a running backup may need them",
-        ]
+        grace, longest = units.duration_in_words(self.grace_s), units.duration_in_words(self.longest_run_s)
+        need = "needs" if self.restore_points == 1 else "need"
+        said = [f"{units.counted(self.restore_points, 'restore point')} {need} {_packs(self.used)}"]
+        for packs, text in (
+            (self.deleted, f"{would}deleted: %s that nothing has needed for {grace}"),
+            (self.condemned_now, f"{would}condemned: %s that nothing needs; a gc in {grace} deletes them"),
+            (self.waiting, f"kept: %s that nothing needs, but condemned less than {grace} ago"),
+            (self.young, f"kept: %s that nothing needs, but younger than {longest}: a running backup may need them"),
+        ):
+            said += [text % _packs(packs)] if packs else []
         if self.avoided:
-            said.append(f"kept: {len(self.avoided)} condemned packs that a restore point needs; nothing new will")
-        said += [
+            avoided = units.counted(len(self.avoided), "condemned pack")
+            said.append(f"kept: {avoided} that a restore point needs; nothing new will")
+        return said + self._troubles(would) + ([] if self._is_anything() else ["nothing to free"])
+
+    def _troubles(self, would: str) -> list[str]:
+        said = [
             f"{name} is damaged: {reason}; {would}removed, what it said is found out anew"
             for name, reason in self.damaged.items()
         ]
         if self.unindexed:
-            said.append(f"{would}indexed again: {len(self.unindexed)} needed packs that no index knew")
+            said.append(f"{would}indexed again: {units.counted(len(self.unindexed), 'needed pack')} that no index knew")
+        if self.stale:
+            said.append(f"removed: {units.counted(self.stale, 'unfinished object')} of backups that were killed")
         said += [f"needed, but {reason}" for reason in self.broken.values()]
         if self.broken:
             said.append("nothing is deleted while it is not known what these need: see onebackup repository verify")
+        if not self.asked_store:
+            said.append("the store could not be asked for its time: ages are those by the clock of this machine")
         return said
 
+    def _is_anything(self) -> bool:
+        return bool(self.deleted or self.condemned_now or self.waiting or self.young or self.stale)
 
-def collect(
-    repository: Repository, dry_run: bool = False, progress: Optional[marking.Progress] = None
-) -> Report:
+
+def collect(repository: Repository, dry_run: bool = False, progress: Optional[marking.Progress] = None) -> Report:
     """Mark and sweep. `progress(done, of manifests)`. Raises Damaged or StoreFailed, before anything is deleted, when
     not everything can be read."""
     store = repository.store
-    now = _store_time(repository, dry_run)
+    now, asked_store = _store_time(repository, dry_run)
     damaged: list[problems.Damaged] = []
     condemned = notes.condemned(repository, damaged)
     packs = list(store.list(pack.PREFIX))
@@ -85,6 +100,7 @@ def collect(
         bad_indexes = mending.damaged(repository, indexes)
         marked = marking.needed(repository, indexes, progress)
         report = _decide(repository, marked, condemned, packs, now, dry_run)
+        report.asked_store, report.lost = asked_store, _lost(report, marked, condemned, now)
         report.damaged = {**{error.name: error.reason for error in damaged}, **bad_indexes}
         report.unindexed = mending.unknown(indexes, report.used.keys() - _young(packs, now, repository))
         if not dry_run:
@@ -137,6 +153,13 @@ def _since(condemned: list[notes.Condemned]) -> dict[bytes, float]:
         for pack_id in known.packs if known.reason == notes.UNUSED else ():
             since[pack_id] = min(known.modified, since.get(pack_id, known.modified))
     return since
+
+
+def _lost(report: Report, marked: marking.Marked, condemned: list[notes.Condemned], now: float) -> frozenset[bytes]:
+    """Packs noted as damaged so long ago that a listing would have them."""
+    there = {*report.used, *report.young, *report.condemned_now, *report.waiting, *report.deleted, *marked.packs}
+    old = [known for known in condemned if known.reason != notes.UNUSED and now - known.modified > report.grace_s]
+    return frozenset().union(*(known.packs for known in old)) - there
 
 
 class _Sweep:
@@ -198,15 +221,20 @@ class _Sweep:
         report = self._report
         there = {*report.used, *report.waiting, *report.young}
         for known in self._condemned:
-            gone = known.packs - there if known.reason == notes.UNUSED else known.packs & set(report.deleted)
+            lost = known.packs & (set(report.deleted) | report.lost)
+            gone = known.packs - there if known.reason == notes.UNUSED else lost
             if gone:
                 notes.replace(self._repository, known, known.packs - gone)
 
 
-def _store_time(repository: Repository, dry_run: bool) -> float:
-    """What time it is for the store: of an object that was written just now."""
+def _store_time(repository: Repository, dry_run: bool) -> tuple[float, bool]:
+    """What time it is for the store: of an object that was written just now. A dry run asks in another way, and does
+    with the time of this machine where it may only read (False)."""
     if dry_run:
-        return clock.now()
+        try:
+            return repository.store.time(), True
+        except problems.StoreFailed:
+            return clock.now(), False
     store, mine = repository.store, f"{CLOCK}{secrets.token_hex(16)}"
     store.put(mine, b"what time is it")
     listed = {entry.name: entry.modified for entry in store.list(CLOCK)}
@@ -215,14 +243,8 @@ def _store_time(repository: Repository, dry_run: bool) -> float:
     for name, modified in listed.items():
         if name == mine or listed[mine] - modified > repository.parameters.grace_s:
             store.delete(name)
-    return listed[mine]
+    return listed[mine], True
 
 
 def _packs(packs: dict[bytes, int]) -> str:
-    return f"{len(packs)} packs ({units.size_in_words(sum(packs.values()) / units.MIB)})"
-
-
-def _words(seconds: Optional[int]) -> str:
-    return units.duration_in_words(seconds or 0)
-
-
+    return f"{units.counted(len(packs), 'pack')} ({units.size_in_words(-(-sum(packs.values()) // units.MIB))})"

@@ -83,6 +83,22 @@ def test_garbage_that_is_saved_again_is_stored_again(small: repository.Repositor
     assert disks.save(small, DISK).new_bytes == 0
 
 
+def test_a_note_that_was_not_found_once_is_heeded_all_the_same(directory: DirectoryStore) -> None:
+    """Otherwise what is saved now would refer to what gc is about to delete."""
+    made = repository.create(directory, SMALL)
+    made.delete(disks.save(made, DISK).name)
+    age(made, 25)
+    gc.collect(made)
+    lies = iter([True])
+
+    def act(number: int, when: str, kind: str, name: str) -> None:
+        if kind == "get" and name.startswith("condemned/") and next(lies, False):
+            raise problems.Missing(name)
+
+    assert disks.save(repository.open(stores.Counted(directory, act)), DISK).new_bytes == len(DISK)
+    assert not any(lies)
+
+
 def test_a_parent_in_condemned_packs(small: repository.Repository) -> None:
     """A long writer refers to a pack while gc condemns it: it stays, but nothing new refers to it."""
     first = disks.save(small, DISK)
@@ -121,6 +137,88 @@ def test_packs_whose_frames_others_use(small: repository.Repository) -> None:
     notes.condemn(small, notes.UNUSED, {used for entry in entries for used in small.tables.table(entry).packs[1:]})
     third = disks.save(small, disks.restored(small, second), second.name)
     assert small.pack_ids_of(third.name).isdisjoint(small.pack_ids_of(second.name))
+
+
+def test_only_what_there_is_is_told(small: repository.Repository) -> None:
+    assert gc.collect(small).lines() == ["0 restore points need 0 packs (0 MiB)", "nothing to free"]
+    disks.save(small, disks.content(1))
+    assert gc.collect(small).lines() == ["1 restore point needs 1 pack (1 MiB)", "nothing to free"]
+    small.delete(small.names()[0])
+    need = "0 restore points need 0 packs (0 MiB)"
+    assert gc.collect(small).lines() == [
+        need, "kept: 1 pack (1 MiB) that nothing needs, but younger than 24 h: a running backup may need them"
+    ]  # fmt: skip
+    age(small, 25)
+    assert gc.collect(small).lines() == [
+        need, "condemned: 1 pack (1 MiB) that nothing needs; a gc in 36 h deletes them"
+    ]  # fmt: skip
+    assert gc.collect(small).lines() == [
+        need, "kept: 1 pack (1 MiB) that nothing needs, but condemned less than 36 h ago"
+    ]  # fmt: skip
+    age(small, 37)
+    assert gc.collect(small, dry_run=True).lines() == [
+        need, "would be deleted: 1 pack (1 MiB) that nothing has needed for 36 h"
+    ]  # fmt: skip
+    writer = small.store.create("packs/ab/left")
+    writer.write(b"half of it")
+    age(small, 37)
+    assert gc.collect(small).lines() == [
+        need, "deleted: 1 pack (1 MiB) that nothing has needed for 36 h",
+        "removed: 1 unfinished object of backups that were killed",
+    ]  # fmt: skip
+    writer.abandon()
+
+
+@pytest.mark.parametrize("ahead_s", [-400 * 24 * HOUR_S, 400 * 24 * HOUR_S])
+def test_a_dry_run_on_a_machine_with_a_wrong_clock_says_what_gc_would_do(
+    small: repository.Repository, monkeypatch: pytest.MonkeyPatch, ahead_s: float
+) -> None:
+    small.delete(disks.save(small, disks.content(3, seed=7)).name)
+    age(small, 25)
+    gc.collect(small)
+    age(small, 37)
+    waiting = disks.save(small, disks.content(3, seed=8)).name
+    notes.condemn(small, notes.UNUSED, small.pack_ids_of(waiting))
+    small.delete(waiting)
+    small.delete(disks.save(small, disks.content(3, seed=9)).name)
+    true, before = gc.clock.now, sorted(path for path in small.store.root.rglob("*"))  # type: ignore[attr-defined]
+    monkeypatch.setattr(gc.clock, "now", lambda: true() + ahead_s)
+    dry = gc.collect(small, dry_run=True)
+    assert sorted(path for path in small.store.root.rglob("*")) == before  # type: ignore[attr-defined]
+    report = gc.collect(small)
+    kinds = ("used", "young", "condemned_now", "waiting", "deleted")
+    assert [getattr(dry, kind) for kind in kinds] == [getattr(report, kind) for kind in kinds]
+    assert report.deleted and report.waiting and report.young
+
+
+def test_a_dry_run_where_nothing_may_be_written_says_whose_clock_it_used(directory: DirectoryStore) -> None:
+    made = repository.create(directory, SMALL)
+    made.delete(disks.save(made, DISK).name)
+    age(made, 25)
+
+    def act(number: int, when: str, kind: str, name: str) -> None:
+        if kind == "time":
+            raise problems.StoreFailed("read-only")
+
+    report = gc.collect(repository.open(stores.Counted(directory, act)), dry_run=True)
+    assert report.condemned_now and any("the clock of this machine" in line for line in report.lines())
+
+
+def test_damage_that_is_gone_is_forgotten(small: repository.Repository) -> None:
+    """verify may have found missing what gc was just deleting; what a restore point lacks stays noted."""
+    point = disks.save(small, DISK)
+    needed = min(small.pack_ids_of(point.name))
+    small.store.delete(verify.pack.name_of(needed))
+    notes.condemn(small, notes.DAMAGED, {needed, bytes(16)})
+    gc.collect(small)
+    assert notes.condemned(small)[0].packs == {needed, bytes(16)}  # a listing may lack what is new
+    age(small, 37)
+    gc.collect(small)
+    assert notes.condemned(small)[0].packs == {needed}
+    small.delete(point.name)
+    age(small, 37)
+    gc.collect(small)
+    assert not any(known.reason == notes.DAMAGED for known in notes.condemned(small))
 
 
 def test_young_packs_are_kept(small: repository.Repository) -> None:
