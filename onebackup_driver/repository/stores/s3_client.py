@@ -75,11 +75,15 @@ def again(place: str, name: str, attempt: Callable[[], _Result]) -> _Result:
 
 
 def connect(access: Access, connections: int) -> Any:
-    """A client that uses up to so many connections at once."""
+    """A client that uses up to so many connections at once.
+
+    It never asks to be told to go on (`Expect: 100-continue`, RFC 9110 10.1.1): bodies are small enough to send twice,
+    the question costs a round trip, and botocore never ends where a server is lost within its answer.
+    """
     import boto3
     from botocore.config import Config
 
-    return boto3.client(
+    client = boto3.client(
         "s3",
         endpoint_url=access.endpoint or None,
         region_name=access.region,
@@ -96,3 +100,9 @@ def connect(access: Access, connections: int) -> Any:
             response_checksum_validation="when_required",
         ),
     )
+    client.meta.events.register_last("before-call.s3", _without_expectation)
+    return client
+
+
+def _without_expectation(params: dict[str, Any], **_: object) -> None:
+    params["headers"].pop("Expect", None)

@@ -47,6 +47,8 @@ class Bucket:
                 retries={"max_attempts": 2},
             ),
         )
+        # botocore never ends where a server is lost within `100 Continue`.
+        client.meta.events.register_last("before-call.s3", lambda params, **_: params["headers"].pop("Expect", None))
         if not _exists(client.head_bucket, Bucket=self.name):
             client.create_bucket(Bucket=self.name)
         return client
