@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Optional
 
 from lxml import etree
 
@@ -38,13 +39,15 @@ class App:
 
 @dataclass(frozen=True)
 class Marketplace:
-    """One MARKETPLACE; `driver` is its MARKET_MAD, `attributes` its TEMPLATE (with keys: it is not printed)."""
+    """One MARKETPLACE; `driver` is its MARKET_MAD, `attributes` its TEMPLATE (with keys: it is not printed, nor is
+    `element`, the whole)."""
 
     marketplace_id: int
     name: str
     driver: str
     enabled: bool
     attributes: Vector = field(default_factory=dict, repr=False)
+    element: Optional[etree._Element] = field(default=None, repr=False, compare=False)
 
 
 def parse(element: etree._Element) -> App:
@@ -80,4 +83,5 @@ def parse_marketplace(element: etree._Element) -> Marketplace:
         driver=xml_values.text(element, "MARKET_MAD"),
         enabled=xml_values.number(element, "STATE", states.MARKETPLACE_ENABLED) == states.MARKETPLACE_ENABLED,
         attributes=xml_values.vector(element.find("TEMPLATE")),
+        element=element,
     )

@@ -80,7 +80,8 @@ def run_limited(argv: list[str], timeout_s: float, memory_bytes: int, output_byt
     try:
         process = subprocess.Popen(whole, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe)
     except OSError as error:
-        raise CommandFailed(f"cannot start prlimit: {error.strerror}") from error
+        text = f"cannot start prlimit (of util-linux), without which {argv[0]} is not run: {error.strerror}"
+        raise CommandFailed(text) from error
     assert process.stdout is not None and process.stderr is not None
     output, error_output = _Limited(process.stdout, output_bytes), _Limited(process.stderr, _TAIL_BYTES)
     try:

@@ -5,7 +5,19 @@ from __future__ import annotations
 
 from typing import Optional
 
-from onebackup_driver import clock, cloud, errors, policy, queue, records, states, template_text, verdict, vm
+from onebackup_driver import (
+    clock,
+    cloud,
+    entitlement,
+    errors,
+    policy,
+    queue,
+    records,
+    states,
+    template_text,
+    verdict,
+    vm,
+)
 from onebackup_driver.context import Context
 from onebackup_driver.xml_values import Attribute, Vector, vector
 
@@ -28,7 +40,7 @@ def look_at(context: Context, vm_id: int) -> str:
     told = _told(machine)
     if machine.backup is None:
         return _write(context, vm_id, [], verdict.withdrawn(told)) or f"VM {vm_id} has no BACKUP section"
-    problem, next_time = _judge(context, vm_id, machine.backup)
+    problem, next_time = _judge(context, machine, machine.backup)
     if asks(machine.backup) and not problem:
         return _request(context, machine, told)
     action = machine.backup.get("ACTION", "").strip()
@@ -37,11 +49,13 @@ def look_at(context: Context, vm_id: int) -> str:
     return _write(context, vm_id, [], verdict.changed(told, problem, next_time)) or f"VM {vm_id}: nothing new to say"
 
 
-def _judge(context: Context, vm_id: int, section: Vector) -> tuple[str, str]:
+def _judge(context: Context, machine: vm.VirtualMachine, section: Vector) -> tuple[str, str]:
     """What is wrong with a BACKUP section (empty: nothing), and when the next backup is."""
     try:
-        rules = policy.read(vm_id, section, context.configuration)
-        policy.check_marketplace(cloud.marketplace(context, rules.marketplace_id), context.configuration)
+        rules = policy.read(machine.vm_id, section, context.configuration)
+        marketplace = cloud.marketplace(context, rules.marketplace_id)
+        policy.check_marketplace(marketplace, context.configuration)
+        entitlement.check(context, machine.uid, marketplace)
     except errors.Refused as error:
         return str(error), ""
     return "", verdict.next_backup(rules, context.configuration, clock.now())

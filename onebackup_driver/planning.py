@@ -9,6 +9,7 @@ from typing import Optional
 from onebackup_driver import (
     clock,
     cloud,
+    entitlement,
     errors,
     manifest,
     modes,
@@ -74,7 +75,7 @@ def make(context: Context, vm_id: int, request: Request) -> Plan:
     if _goes_on(due, request):
         manifest.check_size(machine)
     disks = tuple(disk for disk in machine.disks if disk.kind == IMAGE and disk.disk_id not in rules.excluded_disks)
-    marketplace = _marketplace(context, vm_id, rules.marketplace_id, disks)
+    marketplace = _marketplace(context, machine, request, rules.marketplace_id, disks)
     if marketplace.driver == repositories.DRIVER and _goes_on(due, request):
         offered.check_gateway(context.configuration.gateway)
     return Plan(
@@ -89,16 +90,20 @@ def make(context: Context, vm_id: int, request: Request) -> Plan:
     )
 
 
-def _marketplace(context: Context, vm_id: int, marketplace_id: int, disks: tuple[Disk, ...]) -> Marketplace:
+def _marketplace(
+    context: Context, machine: VirtualMachine, request: Request, marketplace_id: int, disks: tuple[Disk, ...]
+) -> Marketplace:
     try:
         marketplace = cloud.marketplace(context, marketplace_id)
         policy.check_marketplace(marketplace, context.configuration)
+        if request.marketplace_id is None:  # written on the VM, by its owner
+            entitlement.check(context, machine.uid, marketplace)
         if marketplace.driver == "s3":
             verifying.s3_access(context, marketplace)
             s3_marketplace.check_sizes(marketplace, disks)
         return marketplace
     except errors.Refused as error:
-        raise errors.Refused(f"VM {vm_id} has nowhere to be backed up to: {error}") from error
+        raise errors.Refused(f"VM {machine.vm_id} has nowhere to be backed up to: {error}") from error
 
 
 def _goes_on(due: policy.Due, request: Request) -> bool:

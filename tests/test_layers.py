@@ -27,13 +27,13 @@ LAYERS: dict[str, set[str]] = {
         "waiting", "worker", "xml_rpc",
     },
     "core": {
-        "app", "catalogue", "choosing", "disguises", "explaining", "manifest", "modes", "names", "networks", "policy",
-        "pool_vm", "records", "repository/format/", "restore_template", "retention", "retry", "s3_marketplace", "seal",
-        "schedule", "states", "template_text", "verdict", "vm", "xml_values",
+        "acl", "app", "catalogue", "choosing", "disguises", "explaining", "manifest", "modes", "names", "networks",
+        "policy", "pool_vm", "records", "repository/format/", "restore_template", "retention", "retry",
+        "s3_marketplace", "seal", "schedule", "states", "template_text", "verdict", "vm", "xml_values",
     },
     "steps": {
-        "children", "cloud", "failures", "finishing", "gateway/", "granted", "images", "judging", "kept_vm", "leader",
-        "planner", "planning", "pool", "power", "privacy", "publish", "reborn", "repositories",
+        "children", "cloud", "entitlement", "failures", "finishing", "gateway/", "granted", "images", "judging",
+        "kept_vm", "leader", "planner", "planning", "pool", "power", "privacy", "publish", "reborn", "repositories",
         "repository/", "sagas", "saving",
         "offered", "served", "source", "status", "temporaries", "trust", "undo", "unpacking", "verifying",
     },

@@ -10,7 +10,7 @@ from typing import Optional
 
 from onebackup_driver import configuration, errors, frontend, logs, paths
 from onebackup_driver.context import Context
-from onebackup_driver.doctor import finding, front_end, gateway, hook_manager, machine, marketplaces, timer
+from onebackup_driver.doctor import finding, front_end, gateway, hook_manager, machine, marketplaces, tenants, timer
 from onebackup_driver.doctor.finding import Finding
 from onebackup_driver.installation import locating, receipt
 from onebackup_driver.installation.locating import Place
@@ -35,6 +35,7 @@ def everything(hook_timeout_s: float) -> Iterator[Finding]:
     yield hook_manager.scripts(place)
     yield _guarded("timer", lambda: [timer.active(context if release else None, place, known, where.locks)])[0]
     yield machine.qemu_img()
+    yield machine.limits()
     user = place.user.name if place is not None else str(os.geteuid())
     yield machine.state_directory(where.state, user)
     yield machine.versions(release)
@@ -84,6 +85,7 @@ def _at_the_front_end(context: Optional[Context], place: Optional[Place], hook_t
     yield from call("hooks", lambda known: [hook_manager.registered(known.front_end, place)])
     yield from call("hook manager", lambda known: [hook_manager.alive(known.front_end, hook_timeout_s)])
     yield from call("marketplaces", marketplaces.reachable)
+    yield from call("tenants", tenants.exposure)
     yield from call("gateway", lambda known: gateway.answering(known, place))
     yield from call("leftovers", lambda known: [front_end.leftovers(known)])
 

@@ -69,6 +69,15 @@ def qemu_img() -> Finding:
     return finding.ok(name, f"{lines[0]}, {program}")
 
 
+def limits() -> Finding:
+    """Is the tool there without which qemu-img is not let loose on images that tenants wrote?"""
+    name, program = "prlimit", shutil.which("prlimit")
+    if program is None:
+        text = "it is not in PATH: qemu-img is not run without limits on memory and time, so no image can be backed up"
+        return finding.problem(name, f"{text} into marketplaces of the driver onebackup", "apt-get install util-linux")
+    return finding.ok(name, program)
+
+
 def state_directory(state: Path, user: str) -> Finding:
     """Can journals be written, and is there room for them?"""
     name = "state directory"

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from onebackup_driver import frontend, journal, locks
+from onebackup_driver import commands, frontend, journal, locks
 from onebackup_driver.doctor import examination, front_end, machine
 from onebackup_driver.doctor.finding import OK, PROBLEM, SKIPPED, Finding
 from sandbox import process
@@ -338,6 +338,16 @@ def test_no_marketplace_at_all(doctor: Doctor, healthy: tuple[process.FrontEnd, 
         assert doctor()["marketplaces"].fix == "onemarket create"
     finally:
         back()
+
+
+def test_no_prlimit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert machine.limits().state == OK
+    monkeypatch.setenv("PATH", str(tmp_path))
+    found = machine.limits()
+    assert found.state == PROBLEM and found.fix == "apt-get install util-linux"
+    assert "no image can be backed up into marketplaces of the driver onebackup" in found.text
+    with pytest.raises(commands.CommandFailed, match="prlimit .of util-linux., without which qemu-img is not run"):
+        commands.run_limited(["qemu-img", "--version"], 5, 10**9, 1000)
 
 
 def test_no_qemu_img(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
