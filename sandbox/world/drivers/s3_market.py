@@ -48,7 +48,7 @@ class Bucket:
             ),
         )
         # botocore never ends where a server is lost within `100 Continue`.
-        client.meta.events.register_last("before-call.s3", lambda params, **_: params["headers"].pop("Expect", None))
+        client.meta.events.register_last("before-call.s3", _without_expectation)
         if not _exists(client.head_bucket, Bucket=self.name):
             client.create_bucket(Bucket=self.name)
         return client
@@ -108,6 +108,10 @@ def monitor(request: Request) -> Mapping[str, object]:
     used = -(-sum(item["Size"] for item in listed) // 2**20)
     total = int(request.market("TOTAL_MB") or _TOTAL_MB)
     return {"USED_MB": used, "FREE_MB": total - used, "TOTAL_MB": total}
+
+
+def _without_expectation(params: dict[str, Any], **_: object) -> None:
+    params["headers"].pop("Expect", None)
 
 
 def _exists(head: Any, **target: str) -> bool:
