@@ -23,7 +23,7 @@ LAYERS: dict[str, set[str]] = {
     },
     "edges": {
         "clock", "commands", "configuration", "context", "files", "frontend", "journal", "locks", "logs",
-        "paths", "privileges", "progress", "queue", "repository/stores/", "signals", "stored_file", "stored_object",
+        "paths", "privileges", "progress", "queue", "repository/stores/", "scratch", "signals", "stored_file", "stored_object",
         "waiting", "worker", "xml_rpc",
     },
     "core": {

@@ -6,12 +6,11 @@ from __future__ import annotations
 import re
 import shlex
 import stat
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from onebackup_driver import commands, errors, files, xml_values
+from onebackup_driver import commands, errors, files, scratch, xml_values
 from onebackup_driver.market import payload
 from onebackup_driver.market.site import Site
 from onebackup_driver.market.storing import Image
@@ -38,10 +37,10 @@ def local(site: Site, request: payload.Request) -> Iterator[Image]:
         return
     if not site.downloader.is_file():
         raise errors.Failed(f"{place} is not on this machine, and there is no {site.downloader} to bring it")
-    scratch = site.where.state / "tmp"
-    files.make_private_directory(scratch)
-    with tempfile.TemporaryDirectory(prefix="onebackup-import-", dir=scratch) as folder:
-        path = Path(folder) / "image"
+    temporary = site.where.state / "tmp"
+    files.make_private_directory(temporary)
+    with scratch.Folder("onebackup-import-", temporary) as folder:
+        path = folder / "image"
         _download(site.downloader, place, path, site.rules.timeouts.upload_s)
         yield Image(path, image_format, request.source.size_mb)
 

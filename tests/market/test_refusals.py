@@ -70,7 +70,13 @@ def test_a_source_that_changes_while_it_is_read(front: Front, tmp_path: Path) ->
 
 
 def test_what_the_downloader_brings(front: Front, tmp_path: Path) -> None:
-    """The door lies in a remotes tree here, with a downloader.sh that copies, or fails after a part."""
+    """The door lies in a remotes tree here, with a downloader.sh that copies, or fails after a part.
+
+    What an import that was killed has fetched goes with the next one."""
+    left = front.state / "tmp" / "onebackup-import-killed"
+    left.mkdir(parents=True)
+    (left / ".owner").touch()
+    (left / "image").write_bytes(bytes(100))
     remotes, image = tmp_path / "remotes", disk(tmp_path / "image", image_format="qcow2")
     (remotes / "datastore").mkdir(parents=True)
     (remotes / "market" / "onebackup").mkdir(parents=True)

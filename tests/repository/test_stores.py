@@ -4,15 +4,18 @@
 from __future__ import annotations
 
 import os
+import secrets
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from onebackup_driver.repository import problems
+from onebackup_driver.repository import location, problems
 from onebackup_driver.repository.stores import base
 from onebackup_driver.repository.stores.directory import DirectoryStore
+
+from .conftest import BUCKET
 
 
 def test_what_is_put_can_be_got(store: base.Store) -> None:
@@ -85,6 +88,42 @@ def test_what_is_listed_and_not_found_is_looked_for_again_and_then_an_error(stor
     lies = iter([True] * 99)
     with pytest.raises(problems.StoreFailed, match="folder/a is listed, but not found"):
         list(base.every(store, "folder/", read))
+
+
+def opened_again(options: dict[str, str], cache: Path) -> base.Store:
+    return location.parse(f"s3://{BUCKET}/{secrets.token_hex(4)}", {**options, "CACHE": str(cache)}).open_store()
+
+
+def test_copies_of_an_s3_store_leave_nothing_behind(
+    s3_options: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also not when there is no cache that may be written, and the process is killed."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    (tmp_path / "file").touch()
+    left = tmp_path / "onebackup-index-killed"
+    left.mkdir()
+    (left / ".owner").touch()
+    for cache, folders in ((tmp_path / "cache", [left]), (tmp_path / "file" / "cache", [])):
+        store = opened_again(s3_options, cache)
+        store.put("index/a", b"content")
+        assert store.local_copy("index/a", b"0" * 16).read_bytes() == b"content"
+        made = list(tmp_path.glob("onebackup-index-*"))
+        assert made == folders or (len(made) == 1 and left not in made)
+        store.close()
+    assert list(tmp_path.glob("onebackup-index-*")) == []
+
+
+def test_half_made_copies_do_not_stay_in_the_cache(s3_options: dict[str, str], tmp_path: Path) -> None:
+    store = opened_again(s3_options, tmp_path)
+    store.put("index/a", b"content")
+    kept = store.local_copy("index/a", b"0" * 16)
+    young, old = kept.with_name(".index_b.young"), kept.with_name(".index_b.old")
+    for path in (young, old):
+        path.touch()
+    os.utime(old, (0, time.time() - 25 * 3600))
+    store.keep_copies(["index/a"], b"0" * 16)
+    assert sorted(kept.parent.iterdir()) == sorted([kept, young])
+    store.close()
 
 
 def test_delete_is_idempotent(store: base.Store) -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import shutil
-import tempfile
 import threading
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +12,7 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, Optional, TypeVar
 
+from onebackup_driver import clock, scratch
 from onebackup_driver.repository import problems
 from onebackup_driver.repository.stores import base, s3_client, s3_upload
 from onebackup_driver.s3_access import Access
@@ -23,6 +22,8 @@ _PARALLEL = 10
 _PARTS_AT_ONCE = 4
 #: What is taken from a connection at once.
 _PIECE_BYTES = 256 * 1024
+#: A copy that was not complete so long after is one of a process that was killed.
+_DOWNLOAD_S = 24 * 3600
 _Taken = TypeVar("_Taken")
 
 
@@ -39,7 +40,7 @@ class S3Store(base.Store):
         self.client = s3_client.connect(access, _PARALLEL + 2 * _PARTS_AT_ONCE)
         self.uploads = ThreadPoolExecutor(_PARTS_AT_ONCE, "upload")
         self.room = threading.BoundedSemaphore(_PARTS_AT_ONCE)  # parts in memory, of all writers
-        self._temporary: Optional[Path] = None
+        self._temporary: Optional[scratch.Folder] = None
 
     def put(self, name: str, data: bytes) -> bool:
         base.check_name(name)
@@ -136,11 +137,12 @@ class S3Store(base.Store):
         return None
 
     def local_copy(self, name: str, repository_id: bytes, fresh: bool = False) -> Path:
-        for folder in (self._cache / repository_id.hex(), self._own_folder()):
-            path = folder / name.replace("/", "_")
-            if path.is_file() and not fresh:
-                return path
+        for is_kept in (True, False):
             try:
+                folder = self._cache / repository_id.hex() if is_kept else self._own_folder()
+                path = folder / name.replace("/", "_")
+                if path.is_file() and not fresh:
+                    return path
                 folder.mkdir(parents=True, exist_ok=True, mode=0o700)
                 return self._download(name, path)
             except OSError:
@@ -151,15 +153,16 @@ class S3Store(base.Store):
         kept = {name.replace("/", "_") for name in names}
         try:
             for path in (self._cache / repository_id.hex()).iterdir():
-                if path.name not in kept and not path.name.startswith("."):
+                half_made = path.name.startswith(".")
+                if path.name not in kept and not (half_made and clock.now() - path.stat().st_mtime < _DOWNLOAD_S):
                     path.unlink()
         except OSError:
             pass  # another process does the same, or there is no cache
 
     def _own_folder(self) -> Path:
         if self._temporary is None:
-            self._temporary = Path(tempfile.mkdtemp(prefix="onebackup-index-"))
-        return self._temporary
+            self._temporary = scratch.Folder("onebackup-index-")
+        return self._temporary.path
 
     def _download(self, name: str, path: Path) -> Path:
         total, done = self.size(name), 0
@@ -198,7 +201,7 @@ class S3Store(base.Store):
         self.uploads.shutdown()
         self.client.close()
         if self._temporary is not None:
-            shutil.rmtree(self._temporary, ignore_errors=True)
+            self._temporary.close()
 
     def at(self, name: str) -> dict[str, str]:
         return {"Bucket": self._bucket, "Key": self._prefix + name}
