@@ -106,7 +106,10 @@ def start(context: Context, vm_id: int, rest: states.VmState, since: int) -> Non
             raise
         context.log.warning("VM %s was started by somebody else just now: %s", vm_id, error)
     watch = _Watch(context, vm_id, rest, states.RUNNING, "resume", since)
-    machine = watch.wait(context.timeouts.power_on_s, f"VM {vm_id} did not start", "power_on_s")
+    try:
+        machine = watch.wait(context.timeouts.power_on_s, f"VM {vm_id} did not start", "power_on_s")
+    except errors.CallRefused as error:  # of a look, not of the resume: whether it runs is not known
+        raise errors.Failed(f"the state of VM {vm_id} could not be read after resume: {error}") from error
     if machine.state != states.RUNNING:
         context.log.warning(
             "VM %s is %s: stopped by somebody right after it was started, leaving it so", vm_id, machine.state
