@@ -10,7 +10,7 @@ hammer:
 	nice -n 19 .venv/bin/pytest -q tests/concurrency -m "wide or not wide" --ignore tests/concurrency/test_hammer.py
 	nice -n 19 .venv/bin/python -m tests.concurrency $(or $(HAMMER),--seeds 10 --operations 60)
 
-# `make fuzz`: every parser with any bytes, each target for FUZZ_SECONDS (30 targets). FUZZ="--group payloads"
+# `make fuzz`: every parser with any bytes, each target for FUZZ_SECONDS (30). FUZZ="--group payloads"
 .PHONY: fuzz
 fuzz:
 	nice -n 19 .venv/bin/python -m tests.hostile.fuzz --seconds $(or $(FUZZ_SECONDS),30) $(FUZZ)
