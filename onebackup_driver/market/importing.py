@@ -10,6 +10,7 @@ from typing import Any
 from onebackup_driver import errors, plain, served, template_text
 from onebackup_driver.market import fetching, listed, parents, payload, storing
 from onebackup_driver.market.site import Site
+from onebackup_driver.repository import problems
 from onebackup_driver.repository.format.manifest import Manifest
 from onebackup_driver.repository.repository import Repository
 
@@ -53,8 +54,10 @@ def _store(site: Site, request: payload.Request, opened: Repository, image: stor
     series = parents.series(request)
     parent = parents.find(site.where, opened, series)
     facts: dict[str, Any] = {"kind": served.DISK, "series": series, "app": listed.attributes(request)}
-    made = storing.store(opened, image, parent, facts, site.where)
+    try:
+        made = storing.store(opened, image, parent, facts, site.where)
+    except (problems.Damaged, problems.Missing) as error:  # what an earlier backup stored is not as it was
+        verify = f"onebackup repository verify {request.marketplace.marketplace_id}"
+        raise errors.Failed(f"{error}; run: {verify}; the next backup then stores it anew") from error
     parents.remember(site.where, opened, series, made.name)
     return made
-
-
