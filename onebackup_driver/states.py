@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 HOLD, ACTIVE, STOPPED, SUSPENDED, DONE, POWEROFF, UNDEPLOYED = 2, 3, 4, 5, 6, 8, 9
 CLONING_FAILURE = 11
-LCM_RUNNING, LCM_UNKNOWN = 3, 16
+LCM_RUNNING = 3
 
 IMAGE_READY, IMAGE_USED, IMAGE_LOCKED, IMAGE_ERROR, IMAGE_USED_PERSISTENT = 1, 2, 4, 5, 8
 IMAGE_DELETE = 7
@@ -85,9 +85,6 @@ AT_REST = (POWERED_OFF, SUSPENDED_STATE, STOPPED_STATE, UNDEPLOYED_STATE)
 
 #: The state a VM shows while a disk of it is saved, by its resting state.
 SAVING = {RUNNING: 26, POWERED_OFF: 27, SUSPENDED_STATE: 28, UNDEPLOYED_STATE: 67, STOPPED_STATE: 68}
-
-#: The state a VM shows on the way down, by mode.
-GOING_DOWN = {"POWEROFF": VmState(ACTIVE, 18), "SUSPEND": VmState(ACTIVE, 6)}
 
 BOOTING_LCM_STATES = (20, 21)
 #: What a VM passes through when it goes to rest, is saved, boots, or is migrated, resized, snapshotted or given disks

@@ -7,6 +7,7 @@ neither fails the first test below.
 from __future__ import annotations
 
 import ast
+import functools
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -23,8 +24,8 @@ LAYERS: dict[str, set[str]] = {
     },
     "edges": {
         "clock", "commands", "configuration", "context", "files", "frontend", "journal", "locks", "logs",
-        "paths", "privileges", "progress", "queue", "repository/stores/", "scratch", "signals", "stored_file", "stored_object",
-        "waiting", "worker", "xml_rpc",
+        "paths", "privileges", "progress", "queue", "repository/stores/", "scratch", "signals", "stored_file",
+        "stored_object", "waiting", "worker", "xml_rpc",
     },
     "core": {
         "acl", "app", "catalogue", "choosing", "disguises", "explaining", "manifest", "modes", "names", "networks",
@@ -70,6 +71,7 @@ def modules(package: str) -> dict[str, Path]:
     return found
 
 
+@functools.cache
 def imports(path: Path, root: Path = ROOT) -> list[Import]:
     """Every import of a file, also those inside functions and under TYPE_CHECKING."""
     found = []

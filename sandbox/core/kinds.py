@@ -20,10 +20,6 @@ class Kind:
     owned: bool = True
     full_stop: bool = True
 
-    @property
-    def pool_call(self) -> str:
-        return f"{self.call}pool"
-
 
 KINDS: dict[str, Kind] = {
     kind.call: kind
@@ -47,4 +43,3 @@ KINDS: dict[str, Kind] = {
     )
 }
 LOCKABLE = ("vm", "image", "template", "marketapp", "vn", "document", "hook")
-LOCK_EARLY = ("image", "template", "vn", "document")

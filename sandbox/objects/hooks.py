@@ -16,7 +16,6 @@ from sandbox.objects import generic, images, render
 
 SHORTCUTS = {"PROLOG": ("ACTIVE", "PROLOG"), "RUNNING": ("ACTIVE", "RUNNING"), "SHUTDOWN": ("ACTIVE", "EPILOG"),
              "STOP": ("STOPPED", "LCM_INIT"), "DONE": ("DONE", "LCM_INIT"), "UNKNOWN": ("ACTIVE", "UNKNOWN")}
-HOST_STATES = ("INIT", "MONITORING_MONITORED", "MONITORED", "ERROR", "DISABLED", "OFFLINE")
 
 
 def _problem(front: Front, template: Template) -> Optional[str]:

@@ -15,7 +15,7 @@ from sandbox.objects import generic
 DONE = 6
 Usage = dict[str, float]
 METRICS = {"DATASTORE": ("IMAGES", "SIZE"), "VM": ("VMS", "CPU", "MEMORY")}
-UNLIMITED, DEFAULT = -2.0, -1.0
+DEFAULT = -1.0
 
 
 def _mine(holder: Record, record: Record) -> bool:

@@ -14,7 +14,7 @@ from typing import Any, Optional
 from onebackup_driver.repository import keys, location, repository
 from onebackup_driver.repository.format.header import Parameters
 from tests.e2e import checks
-from tests.e2e.site import COMMAND, Result, Site, unique, wait
+from tests.e2e.site import COMMAND, Result, Site, unique
 
 ROOT = Path(__file__).resolve().parents[2]
 _DOOR = """#!/bin/sh
@@ -116,9 +116,6 @@ class Depot:
             if path.is_file():
                 then = path.stat().st_mtime - days * 86400
                 os.utime(path, (then, then))
-
-    def await_deleted(self, names: set[str]) -> None:
-        wait("the driver to delete", lambda: not names & self.manifests())
 
 
 _OPTIONS = ("ENDPOINT", "REGION", "FORCE_PATH_STYLE", "CREDENTIALS_FILE")

@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-POLICY_MARK = "# placed by onebackup's install.sh"
 Completed = subprocess.CompletedProcess  # of text
 
 PROJECT_FILES = ("install.sh", "setup.cfg", "pyproject.toml", "README.md", "LICENSE", ".ci/run")
