@@ -295,7 +295,8 @@ part() { # part NAME COMMAND...
 
 run_pytest() {
     local options=()
-    has_module xdist && options+=(-n 2)
+    # One more than the two processors of a small machine: a third of a test is waiting for processes.
+    has_module xdist && options+=(-n 3)
     has_module pytest_timeout && options+=(--timeout 180)
     # Real processes on a busy machine: what fails is tried once more, and counted in the last line as a rerun.
     has_module pytest_rerunfailures && options+=(--reruns 1 -rR)
