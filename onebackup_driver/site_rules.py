@@ -25,6 +25,12 @@ class Timeouts:
     boot_s: float = 3600
     undo_s: float = 600
 
+    @property
+    def undo_in_all_s(self) -> float:
+        """How long a run that is ended may take to put everything back: a disk or an upload under way is waited for,
+        the VM is started up to three times, the temporary template and the images are seen gone."""
+        return 3 * (self.undo_s + self.power_on_s)
+
 
 @dataclass(frozen=True)
 class Limits:

@@ -228,8 +228,7 @@ class _Work:
             self._worker.terminate()
         for backup in self._running:
             backup.child.terminate()
-        timeouts = self._context.timeouts
-        deadline = clock.monotonic() + timeouts.power_off_s + timeouts.power_on_s + 2 * timeouts.undo_s
+        deadline = clock.monotonic() + self._context.timeouts.undo_in_all_s
         while (self._running or self._worker is not None) and clock.monotonic() < deadline:
             self._collect()
             clock.sleep(_PAUSE_S)

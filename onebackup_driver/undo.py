@@ -36,7 +36,10 @@ def command(problems: list[Exception]) -> str:
         problem.command if isinstance(problem, errors.NeedsAttention) else unlock_command(problem)
         for problem in problems
     ]
-    return " && ".join(dict.fromkeys([*filter(None, commands), "onebackup recover"]))
+    told = list(dict.fromkeys(filter(None, commands)))
+    if not told or not told[-1].endswith("onebackup recover"):
+        told.append("onebackup recover")
+    return " && ".join(told)
 
 
 def unlock_command(error: BaseException) -> str:

@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Iterator
 
 import pytest
 
+from onebackup_driver.site_rules import Timeouts
 from tests.e2e import checks, machines
 from tests.e2e.machines import TWO_DISKS
 from tests.e2e.proxy import Proxy, cut
@@ -213,6 +215,29 @@ def test_sigterm_of_a_restore_leaves_nothing(site: Site, proxy: Proxy) -> None:
     ended = site.onebackup("restore", vm_id, "-d", "default", "--logger", site.folder / "log")
     assert ended.code == 143 and "was removed" in ended.error_line
     checks.as_expected(site, before)
+
+
+@pytest.mark.parametrize("stuck, call", [("saveas", "one.vm.disksaveas"), ("import", "one.marketapp.allocate")])
+def test_a_signal_ends_a_run_within_the_stated_time_whatever_hangs(
+    own_site: Site, own_proxy: Proxy, stuck: str, call: str
+) -> None:
+    """docs/operations.md: what does not come to an end is given up, with the command, and left to recover."""
+    rules = Timeouts(undo_s=1, power_on_s=2)
+    own_site.configure(timeouts={"undo_s": rules.undo_s, "power_on_s": rules.power_on_s})
+    vm_id = machines.machine(own_site)
+    own_site.front_end.control("slow", what=stuck, seconds=60)
+    began: list[float] = []
+
+    def end_it() -> None:
+        began.append(time.monotonic())
+        own_site.runs[-1].process.send_signal(signal.SIGTERM)
+
+    own_proxy.at(call, end_it, when="after")
+    ended = own_site.onebackup("backup", vm_id)
+    assert ended.code == 4 and ended.err.splitlines()[-1].count("onebackup recover") == 1, ended
+    assert time.monotonic() - began[0] < rules.undo_in_all_s + 10
+    if stuck == "import":
+        assert own_site.vm_state(vm_id) == machines.RUNNING
 
 
 # -- a front-end that dies
