@@ -87,6 +87,8 @@ def status(arguments: argparse.Namespace) -> int:
     print(f"compression     {_ratio(found.compression, 'new data to what it takes')}")
     verified = time.strftime("%Y-%m-%d %H:%M", time.localtime(found.oldest_verification))
     print(f"all verified    {f'since {verified}' if found.oldest_verification else 'never (see: verify)'}")
+    if found.damaged_packs:
+        print(f"DAMAGED         {units.counted(found.damaged_packs, 'pack')} (see: verify)")
     for day in found.growth:
         print(f"  {day.date}  {day.restore_points} restore points, +{_size(day.stored_bytes)}")
     return errors.EXIT_DONE

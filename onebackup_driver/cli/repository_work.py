@@ -15,10 +15,10 @@ from typing import Any
 from onebackup_driver import app, configuration, errors, frontend, paths, privileges, repositories, served
 from onebackup_driver.cli import progress_line
 from onebackup_driver.market import listed
-from onebackup_driver.repository import gc, keys, location, problems, reindexing, repository, verify_report
+from onebackup_driver.repository import gc, keys, location, problems, reindexing, repository
 from onebackup_driver.repository import status as repository_status
 from onebackup_driver.repository import verify as repository_verify
-from onebackup_driver.repository.format import header, index
+from onebackup_driver.repository.format import header
 from onebackup_driver.repository.format.header import Parameters
 from onebackup_driver.repository.format.manifest import Manifest
 from onebackup_driver.repository.repository import Repository
@@ -118,16 +118,8 @@ def verify(arguments: argparse.Namespace) -> int:
         print(json.dumps({**asdict(report), "whole": report.is_whole}, indent=2))
     else:
         print("\n".join(report.lines()))
-        print("all of that is whole" if report.is_whole else _verdict(report))
+        print(report.verdict())
     return errors.EXIT_DONE if report.is_whole else errors.EXIT_FAILED
-
-
-def _verdict(report: verify_report.Report) -> str:
-    points = {name for cell in report.damaged for name in cell.restore_points}
-    text = f"DAMAGED: {len(report.damaged)} cells of {len(points)} restore points, {len(report.objects)} other objects"
-    if any(name.startswith(index.PREFIX) for name, _ in report.objects):
-        text += "; indexes are made again by: onebackup repository reindex"
-    return text
 
 
 def reindex(arguments: argparse.Namespace) -> int:

@@ -17,6 +17,7 @@ from typing import Optional, TypeVar
 
 from aiohttp import web
 from aiohttp.abc import AbstractAccessLogger
+from aiohttp.log import server_logger
 
 from onebackup_driver import errors, plain, served
 from onebackup_driver.gateway import sending
@@ -35,6 +36,12 @@ _GREETING = "onebackup gateway\n"
 Result = TypeVar("Result")
 
 
+def _is_no_lost_client(record: logging.LogRecord) -> bool:
+    """OpenNebula's downloader hangs up after a first look, each time: nothing to report. What was broken off here is
+    logged where it happens."""
+    return not (record.exc_info and isinstance(record.exc_info[1], ConnectionError))
+
+
 class Server:
     """Serves what `points` knows, by the site's rules."""
 
@@ -47,6 +54,7 @@ class Server:
 
     def application(self) -> web.Application:
         made = web.Application()
+        server_logger.addFilter(_is_no_lost_client)
         made.router.add_get(f"{self._prefix}/", self._greet)
         made.router.add_get(self._prefix + "/{repository}/{name}/{file}", self._serve)
         return made

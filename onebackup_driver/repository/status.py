@@ -7,7 +7,7 @@ import time
 from dataclasses import asdict, dataclass
 from typing import Any, Optional
 
-from onebackup_driver.repository import marking, verified
+from onebackup_driver.repository import marking, notes, verified
 from onebackup_driver.repository.format.manifest import Manifest
 from onebackup_driver.repository.marking import Progress
 from onebackup_driver.repository.repository import Repository
@@ -28,7 +28,7 @@ class Status:
     """`disk_bytes` as the disks are large, `data_bytes` in cells with data, `new_bytes` of them stored once,
     `stored_bytes` compressed. Deduplication is data_bytes / new_bytes, compression new_bytes / stored_bytes
     (None while there is nothing). `oldest_verification`: the pack that was not verified for the longest time (0: some
-    never were)."""
+    never were). `damaged_packs`: those of needed ones in which verify has found damage."""
 
     place: str
     repository_id: str
@@ -44,6 +44,7 @@ class Status:
     compression: Optional[float]
     growth: list[Day]
     oldest_verification: float
+    damaged_packs: int
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -64,13 +65,16 @@ def of(repository: Repository, progress: Optional[Progress] = None) -> Status:
         days[date] = Day(
             date, day.restore_points + 1, day.new_bytes + point.new_bytes, day.stored_bytes + point.stored_bytes
         )
-    usage = repository.usage()
+    usage, packs = repository.usage(), marking.of_manifests(repository, [point.name for point in points])
+    seen = verified.History(repository).last_verified()
+    damaged = [known.packs for known in notes.condemned(repository, []) if known.reason == notes.DAMAGED]
     return Status(
         place=repository.store.place, repository_id=repository.header.repository_id.hex(),
         encrypted=repository.header.encrypted, restore_points=len(points), disk_bytes=disk, data_bytes=data,
         new_bytes=new, stored_bytes=stored, used_mb=usage.used_mb, free_mb=usage.free_mb,
         deduplication=data / new if new else None, compression=new / stored if stored else None,
-        growth=list(days.values()), oldest_verification=_oldest(repository, [point.name for point in points]),
+        growth=list(days.values()), oldest_verification=min((seen.get(pack_id, 0.0) for pack_id in packs), default=0.0),
+        damaged_packs=len(packs & frozenset[bytes]().union(*damaged)),
     )  # fmt: skip
 
 
@@ -82,9 +86,3 @@ def read(repository: Repository, progress: Optional[Progress] = None) -> list[Ma
         if progress is not None:
             progress(len(points), total)
     return points
-
-
-def _oldest(repository: Repository, names: list[str]) -> float:
-    packs = marking.of_manifests(repository, names)
-    seen = verified.History(repository).last_verified()
-    return min((seen.get(pack_id, 0.0) for pack_id in packs), default=0.0)

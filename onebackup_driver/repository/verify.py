@@ -13,7 +13,7 @@ import secrets
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Callable, Optional
+from typing import Callable, Optional, Union
 
 from onebackup_driver import clock
 from onebackup_driver.repository import lookup, manifests, notes, problems, reading, verified
@@ -22,7 +22,7 @@ from onebackup_driver.repository.format.recipe import Recipe
 from onebackup_driver.repository.format.vault import CELL_ID_BYTES
 from onebackup_driver.repository.repository import Repository
 from onebackup_driver.repository.stores import base
-from onebackup_driver.repository.verify_report import DamagedCell, Report
+from onebackup_driver.repository.verify_report import ALL, DamagedCell, Report
 
 _log = logging.getLogger(__name__)
 Progress = Callable[[int, int], None]
@@ -186,7 +186,7 @@ class _Verification:
         except (problems.Damaged, problems.Missing) as error:
             if isinstance(error, problems.Missing):
                 self._missing.add(name)
-            self._table_is_bad(pack_id, name, str(error))
+            self._table_is_bad(pack_id, name, _reason(error, name))
             return
         results = (self._problem(reader, table, number) for number in range(len(table.offsets)))
         bad = [found for found in results if found is not None]
@@ -215,7 +215,7 @@ class _Verification:
         except (problems.Damaged, problems.Missing) as error:
             if isinstance(error, problems.Missing):
                 self._missing.add(table.name)
-            return found.cell_id, str(error), {frame.pack_id for frame in found.frames}
+            return found.cell_id, _reason(error, table.name), {frame.pack_id for frame in found.frames}
 
     def _table_is_bad(self, pack_id: bytes, name: str, reason: str) -> None:
         with self._lock:
@@ -245,7 +245,7 @@ class _Verification:
             for number in self._found_in(name):
                 points[number].add(name)
         self._report.damaged = [
-            DamagedCell(cell_id.hex() or "all", where, reason, tuple(sorted(found)))
+            DamagedCell(cell_id.hex() or ALL, where, reason, tuple(sorted(found)))
             for (cell_id, where, reason), found in zip(self._bad, points)
             if found or where not in self._missing  # deleted by gc after its last restore point was
         ]
@@ -277,3 +277,10 @@ class _Verification:
                 notes.replace(self._repository, old, remaining)
         if self._suspects - known:
             notes.condemn(self._repository, notes.DAMAGED, self._suspects - known)
+
+
+def _reason(error: Union[problems.Damaged, problems.Missing], name: str) -> str:
+    """What is wrong, for a line that begins with `name`."""
+    if error.name != name:
+        return str(error)
+    return error.reason if isinstance(error, problems.Damaged) else "it is not in the repository"

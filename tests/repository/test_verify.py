@@ -29,6 +29,7 @@ def test_a_whole_repository(store: base.Store) -> None:
     seen: list[tuple[int, int]] = []
     report = verify.verify(made, progress=lambda done, total: seen.append((done, total)))
     assert report.is_whole and report.cells == 9 and report.restore_points == 1
+    assert report.lines() == [f"checked 1 manifest, {report.packs} packs, 9 cells (1 MiB)"]
     assert seen[-1][0] == seen[-1][1] == report.packs
 
 
@@ -45,6 +46,8 @@ def test_damage_names_its_restore_points_and_the_next_backup_heals(small: reposi
     damaged = {found.cell_id: found.restore_points for found in report.damaged}
     assert damaged == {cell.cell_id.hex(): tuple(sorted([first.name, third.name]))}
     assert any(first.name in line and cell.cell_id.hex()[:16] in line for line in report.lines())
+    assert report.verdict() == "DAMAGED: 1 cell; 2 restore points cannot be restored wholly"
+    assert status.of(small).damaged_packs >= 1
     with pytest.raises(problems.Damaged):
         disks.restored(small, first)
     healed = disks.save(small, DISK, first.name)
@@ -59,10 +62,14 @@ def test_what_is_whole_again_may_be_used_again(small: repository.Repository) -> 
     path.unlink()
     report = verify.verify(small)
     assert report.damaged[0].restore_points == (first.name,) and report.objects[0][0] == name
+    assert report.lines()[1:] == [f"all cells in {name}: it is not in the repository; needed by {first.name}"]
+    assert report.verdict() == "DAMAGED: 1 whole pack; 1 restore point cannot be restored wholly"
+    assert status.of(small).damaged_packs == 1
     assert list(small.store.list("condemned/"))
     path.write_bytes(whole)
     assert verify.verify(small).is_whole
     assert list(small.store.list("condemned/")) == []
+    assert verify.verify(small).verdict() == "all of that is whole" and status.of(small).damaged_packs == 0
     assert disks.save(small, DISK, first.name).new_bytes == 0
 
 

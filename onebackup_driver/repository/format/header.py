@@ -43,7 +43,9 @@ class Parameters:
             return "a pack holds at least one cell and at most 1 GiB"
         if not 1 <= self.frames_per_cell <= 250 or not 1 <= self.compression_level <= 19:
             return "1 to 250 frames a cell, compression levels 1 to 19"
-        return "" if self.grace_s > self.longest_run_s > 0 else "grace_s must be longer than longest_run_s"
+        if not self.grace_s > self.longest_run_s > 0:
+            return "the grace period (36 hours unless it is given) must be longer than the longest run (24)"
+        return ""
 
 
 @dataclass(frozen=True)
