@@ -68,7 +68,8 @@ def parse_pool(element: etree._Element) -> list[Rule]:
 
 def parse_user(element: etree._Element) -> User:
     """A user from its `<USER>` element."""
-    groups = {xml_values.number(element, "GID"), *(int(item.text or -1) for item in element.findall("GROUPS/ID"))}
+    found = (xml_values.whole_number(item.text or "") for item in element.findall("GROUPS/ID"))
+    groups = {xml_values.number(element, "GID"), *(number for number in found if number is not None)}
     return User(xml_values.number(element, "ID"), frozenset(groups))
 
 

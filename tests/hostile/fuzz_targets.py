@@ -23,6 +23,7 @@ from pathlib import Path
 from lxml import etree
 
 from onebackup_driver import (
+    acl,
     app,
     catalogue,
     configuration,
@@ -259,6 +260,17 @@ def network_object(data: bytes) -> None:
     networks.obstacle(element, nic)
     networks.new_mac(element, nic)
     networks.request(nic)
+
+
+@target("opennebula", b"<ALL><ACL_POOL><ACL><ID>2</ID><USER>400000000</USER><RESOURCE>18000400000000</RESOURCE><RIGHTS>1"
+        b"</RIGHTS><ZONE>400000000</ZONE><STRING>* MARKETPLACE/* USE *</STRING></ACL></ACL_POOL><USER><ID>3</ID><GID>1"
+        b"</GID><GROUPS><ID>1</ID></GROUPS></USER><MARKETPLACEAPP><ID>5</ID><GID>0</GID></MARKETPLACEAPP></ALL>")
+def acl_rules(data: bytes) -> None:
+    element = xml_text.parse(text_of(data), _LIMIT)
+    first = {name: next(iter(element.iter(name)), element) for name in ("ACL_POOL", "USER", "MARKETPLACEAPP")}
+    rules, user = acl.parse_pool(first["ACL_POOL"]), acl.parse_user(first["USER"])
+    assert acl.may_use(rules, acl.APP, first["MARKETPLACEAPP"], acl.User(0))
+    acl.may_use(rules, acl.APP, first["MARKETPLACEAPP"], user)
 
 
 @target("opennebula", b"22:00-06:00, 12:30-13:30\0Europe/Madrid", b"00:00-24:00\0UTC")
