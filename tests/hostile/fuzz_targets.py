@@ -262,8 +262,8 @@ def network_object(data: bytes) -> None:
     networks.request(nic)
 
 
-@target("opennebula", b"<ALL><ACL_POOL><ACL><ID>2</ID><USER>400000000</USER><RESOURCE>18000400000000</RESOURCE><RIGHTS>1"
-        b"</RIGHTS><ZONE>400000000</ZONE><STRING>* MARKETPLACE/* USE *</STRING></ACL></ACL_POOL><USER><ID>3</ID><GID>1"
+@target("opennebula", b"<ALL><ACL_POOL><ACL><ID>2</ID><USER>400000000</USER><RESOURCE>18000400000000</RESOURCE><RIGHTS>"
+        b"1</RIGHTS><ZONE>400000000</ZONE><STRING>* MARKETPLACE/* USE *</STRING></ACL></ACL_POOL><USER><ID>3</ID><GID>1"
         b"</GID><GROUPS><ID>1</ID></GROUPS></USER><MARKETPLACEAPP><ID>5</ID><GID>0</GID></MARKETPLACEAPP></ALL>")
 def acl_rules(data: bytes) -> None:
     element = xml_text.parse(text_of(data), _LIMIT)
