@@ -51,4 +51,6 @@ def _section(title: str, lines: list[str]) -> list[str]:
 
 def _request(request: queue.Request, state: str) -> str:
     when = units.local_time(request.requested_at)
+    if request.not_before > clock.now():
+        state += f" until {units.local_time(request.not_before)}"
     return f"VM {request.vm_id}: '{request.reason}' by {request.requested_by or 'somebody'} at {when} {state}"

@@ -97,6 +97,8 @@ def test_now_keeps_to_the_floor_of_the_site_and_is_not_lost(site: Site) -> None:
     assert site.apps() == apps and outcomes(site) == []
     (waiting,) = queue.waiting(queue_of(site))
     assert last + 298 <= waiting.not_before <= last + 301
+    until = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(waiting.not_before))
+    assert f"waits until {until}" in checks.good(site.onebackup("status")).out
     told = site.user_template(vm_id, "ONEBACKUP/MESSAGE")
     assert "a backup was asked for" in told and "minimum_frequency_seconds" in told
     assert site.user_template(vm_id, "ONEBACKUP/RESTORE_POINT") == str(apps[-1])

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import shutil
 import time
 from pathlib import Path
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from onebackup_driver import commands, errors
-from onebackup_driver.repository import image_header, source
+from onebackup_driver.repository import image_header, qemu_image, source
 from tests.hostile import images, watching
 from tests.hostile.images import MIB, good, over, patched
 from tests.market.conftest import front
@@ -142,7 +143,7 @@ def test_a_compressed_image_is_unpacked_only_where_there_is_room(tmp_path: Path)
         assert sum(extent.length for extent in opened) == 64 * MIB
     free = shutil.disk_usage(tmp_path).free
     with pytest.raises(errors.Failed, match="has to be unpacked first"):
-        source._check_space(image, tmp_path, 2 * free)
+        qemu_image._check_space(image, tmp_path, 2 * free)
 
 
 def test_qemu_img_has_limits() -> None:
@@ -153,6 +154,17 @@ def test_qemu_img_has_limits() -> None:
         commands.run_limited(["yes"], 20, 2**30, 100_000)
     done = commands.run_limited(["python3", "-c", "x = bytearray(2**31)"], 20, 2**29, 1000)
     assert done.code != 0 and "MemoryError" in done.last_words
+
+
+def test_qemu_img_is_started_with_its_limits_only() -> None:
+    """doctor asks for its version, which reads no image."""
+    package = Path(commands.__file__).parent
+    texts = {path.relative_to(package): path.read_text() for path in package.rglob("*.py")}
+    users = {path for path, text in texts.items() if '"qemu-img"' in text and path != Path("doctor/machine.py")}
+    assert users
+    for path in users:
+        assert "commands.run_limited(" in texts[path], path
+        assert not re.search(r"commands\.(run|call|become|start_detached|Child)\(", texts[path]), path
 
 
 @pytest.mark.parametrize("inner", ["qcow2", "vmdk"])
