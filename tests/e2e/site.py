@@ -185,9 +185,11 @@ def unique(name: str) -> str:
     return f"{name}-{uuid.uuid4().hex[:8]}"
 
 
-def wait(what: str, condition: Callable[[], Optional[bool]], timeout_s: float = 30.0) -> None:
-    """Poll until the condition holds."""
+def wait(
+    what: str, condition: Callable[[], Optional[bool]], timeout_s: float = 30.0, pause_s: float = 0.01
+) -> None:
+    """Poll until the condition holds. `pause_s`: longer where a look is a process."""
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, f"waited {timeout_s} s in vain for {what}"
-        time.sleep(0.01)
+        time.sleep(pause_s)

@@ -124,8 +124,8 @@ def test_two_days_in_an_encrypted_bucket(site: Site, make_depot: Make, tmp_path:
 
         for app in first:
             site.call("one.marketapp.delete", app)
-        wait("the driver to delete", lambda: numbers(depot, "status")["restore_points"] == 4)
-        wait("gc to delete", lambda: numbers(depot, "gc")["deleted"]["packs"] > 0, 90)
+        wait("the driver to delete", lambda: numbers(depot, "status")["restore_points"] == 4, pause_s=0.5)
+        wait("gc to delete", lambda: numbers(depot, "gc")["deleted"]["packs"] > 0, 90, pause_s=2)
         assert restored_contents(site, vm_id, second[-1]) == second_day
         assert numbers(depot, "verify")["whole"] is True
         depot.stop_gateway()
@@ -257,7 +257,7 @@ def test_a_lost_database(site: Site, make_depot: Make, tmp_path: Path, http_mark
     with process.start(tmp_path / "other", "6.4", speed=SPEED) as front_end:
         other = Site(front_end, tmp_path / "other site", http_market_server)
         make_depot(other, depot.place, {"PUBLISH_CATALOGUE": "YES"}, False)
-        wait("the catalogue", lambda: [item["problems"] for item in checks.listed(other)] == [[]])
+        wait("the catalogue", lambda: [item["problems"] for item in checks.listed(other)] == [[]], pause_s=0.3)
         (point,) = checks.listed(other)
         assert (point["vm_name"], point["problems"], len(point["disks"])) == ("web one", [], 2)
         depot.stop_gateway()
@@ -295,7 +295,7 @@ def test_two_front_ends_on_one_repository(
         assert numbers(depot, "status")["restore_points"] == 6
         for app in site.recorded(vms[0]):
             site.call("one.marketapp.delete", app)
-        wait("the driver to delete", lambda: numbers(depot, "status")["restore_points"] == 4)
+        wait("the driver to delete", lambda: numbers(depot, "status")["restore_points"] == 4, pause_s=0.5)
         for _ in range(2):
             depot.grow_old()
             checks.good(depot.command("gc"))
