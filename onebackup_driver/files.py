@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
 from typing import IO
 
@@ -30,6 +29,8 @@ def write(path: Path, content: bytes) -> None:
 
     Raises OSError whose `strerror` names the file.
     """
+    import tempfile
+
     try:
         descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         _fill(descriptor, name, path, content)
@@ -40,6 +41,8 @@ def write(path: Path, content: bytes) -> None:
 
 def write_new(path: Path, content: bytes) -> None:
     """Like `write`, but a file that is there already stays as it is: the first of several writers wins."""
+    import tempfile
+
     try:
         descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         _fill(descriptor, name, Path(f"{name}.whole"), content)

@@ -96,8 +96,8 @@ def open(settings: Settings, where: paths.Paths) -> Repository:
     key = keys.load(Path(settings.key_file)) if settings.key_file else None
     opened = repository.open(locate(settings, where.state / "cache").open_store(), key)
     if settings.compression_level:
-        parameters = replace(opened.parameters, compression_level=settings.compression_level)
-        opened = repository.Repository(opened.store, replace(opened.header, parameters=parameters), opened.vault)
+        parameters = opened.parameters._replace(compression_level=settings.compression_level)
+        opened = repository.Repository(opened.store, opened.header._replace(parameters=parameters), opened.vault)
     return opened
 
 

@@ -6,7 +6,6 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from dataclasses import asdict
 from typing import Optional
 
 from onebackup_driver import errors, plain, repositories, units
@@ -33,7 +32,7 @@ def list(arguments: argparse.Namespace) -> int:
     opened = repository_work.open(arguments)
     points = repository_work.points(opened)
     if arguments.json:
-        print(plain.document([asdict(point) for point in points]))
+        print(plain.document([point._asdict() for point in points]))
         return errors.EXIT_DONE
     if not points:
         print("there is no restore point in it")
@@ -52,7 +51,7 @@ def _line(point: Manifest) -> str:
 def show(arguments: argparse.Namespace) -> int:
     """One restore point."""
     point = repository_work.point(arguments)
-    values = asdict(point)
+    values = point._asdict()
     if arguments.json:
         print(plain.document(values))
         return errors.EXIT_DONE

@@ -69,9 +69,9 @@ def _check_writable(folder: Path) -> None:
 def _parameters(arguments: argparse.Namespace) -> Parameters:
     parameters = Parameters(compression_level=arguments.compression_level)
     if arguments.longest_run_hours is not None:
-        parameters = replace(parameters, longest_run_s=arguments.longest_run_hours * _HOUR_S)
+        parameters = parameters._replace(longest_run_s=arguments.longest_run_hours * _HOUR_S)
     if arguments.grace_hours is not None:
-        parameters = replace(parameters, grace_s=arguments.grace_hours * _HOUR_S)
+        parameters = parameters._replace(grace_s=arguments.grace_hours * _HOUR_S)
     return parameters
 
 

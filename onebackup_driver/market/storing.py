@@ -12,7 +12,7 @@ from onebackup_driver import commands, disguises, errors, files, paths, stored_f
 from onebackup_driver.gateway import checksum
 from onebackup_driver.gateway.content import Content
 from onebackup_driver.market import rereading
-from onebackup_driver.repository import image_header, problems, proving, source
+from onebackup_driver.repository import image_header, problems, proving, qemu_image, source
 from onebackup_driver.repository.format.manifest import Manifest
 from onebackup_driver.repository.manifests import Loaded
 from onebackup_driver.repository.repository import Repository
@@ -87,7 +87,7 @@ def _check_layers(image: Image) -> None:
 def _check_tables(path: Path, cluster_bytes: int) -> None:
     """A qcow2 file that was cut off reads as zeros where its tables are missing. Raises SourceChanged."""
     argv = ["qemu-img", "check", "--output=json", "-f", "qcow2", "--", str(path)]
-    done = commands.run_limited(argv, _CHECK_TIMEOUT_S, source.QEMU_IMG_MEMORY_BYTES, _OUTPUT_BYTES)
+    done = commands.run_limited(argv, _CHECK_TIMEOUT_S, qemu_image.QEMU_IMG_MEMORY_BYTES, _OUTPUT_BYTES)
     if done.code not in (0, _LEAKS):
         raise problems.SourceChanged(f"{path} is cut off or damaged: {done.last_words or 'see: qemu-img check'}")
     # the end by its own count of clusters; the last one need not be there to its end

@@ -8,7 +8,6 @@ from typing import NamedTuple, Optional, Protocol, Union, runtime_checkable
 Buffer = Union[bytes, bytearray, memoryview]
 
 
-@runtime_checkable
 class Reader(Protocol):
     """Data that is read where and when it is needed, by several threads at once."""
 

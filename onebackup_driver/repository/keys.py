@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import stat
 from pathlib import Path
 
@@ -19,7 +18,7 @@ def create(path: Path) -> bytes:
     """Make a new key file (mode 0600); never over one that is there. Raises AlreadyThere."""
     if path.exists():
         raise problems.AlreadyThere(f"{path} exists: a key is never overwritten")
-    key = secrets.token_bytes(KEY_BYTES)
+    key = os.urandom(KEY_BYTES)
     files.write(path, (export(key) + "\n").encode())
     return key
 

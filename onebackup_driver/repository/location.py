@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Optional
+from typing import TYPE_CHECKING, NamedTuple, Optional
 
 from onebackup_driver import errors
 from onebackup_driver.repository.stores import base
-from onebackup_driver.s3_access import Access
+
+if TYPE_CHECKING:
+    from onebackup_driver.s3_access import Access
 
 OPTIONS = (
     "ENDPOINT", "REGION", "ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "CREDENTIALS_FILE", "SIGNATURE_VERSION",
@@ -19,15 +20,14 @@ OPTIONS = (
 _REGION = "us-east-1"
 
 
-@dataclass(frozen=True)
-class Location:
+class Location(NamedTuple):
     """A place; `path` for a directory, `bucket`, `prefix` and `access` for S3."""
 
     kind: str
     path: Path = Path()
     bucket: str = ""
     prefix: str = ""
-    access: Optional[Access] = field(default=None, repr=False)
+    access: Optional[Access] = None
     quota_mb: Optional[int] = None
     cache: Optional[Path] = None
 
@@ -36,10 +36,12 @@ class Location:
 
     def open_store(self) -> base.Store:
         """The store at this place; nothing is asked of it yet."""
-        from onebackup_driver.repository.stores import directory, s3
-
         if self.kind == "dir":
+            from onebackup_driver.repository.stores import directory
+
             return directory.DirectoryStore(self.path)
+        from onebackup_driver.repository.stores import s3
+
         assert self.access is not None
         return s3.S3Store(self.access, self.bucket, self.prefix, self.quota_mb, self.cache)
 
@@ -84,6 +86,8 @@ def _quota(text: Optional[str]) -> Optional[int]:
 
 
 def _access(given: dict[str, str]) -> Access:
+    from onebackup_driver.s3_access import Access
+
     key_id, secret = given.get("ACCESS_KEY_ID", ""), given.get("SECRET_ACCESS_KEY", "")
     if not key_id and "CREDENTIALS_FILE" in given:
         from onebackup_driver import stored_object

@@ -3,8 +3,7 @@
 
 from __future__ import annotations
 
-import secrets
-import tempfile
+import os
 from bisect import bisect_left
 from collections.abc import Sequence
 
@@ -29,7 +28,7 @@ def publish_index(store: base.Store, vault: Vault, saved: saving.Saved, stored_b
     records = [index.record(cell_id, numbers[pack_id], recipe) for cell_id, pack_id, recipe in saved.records]
     entries = b"".join(entry.encode() for entry in saved.own)
     used = {pack_id: ids for pack_id, ids in saved.used.items() if ids}
-    name, content = index.build(vault, secrets.token_bytes(16), records, entries, used, stored_bytes)
+    name, content = index.build(vault, os.urandom(16), records, entries, used, stored_bytes)
     store.put(name, content)
 
 
@@ -68,7 +67,7 @@ class _Merge:
     the list of packs. The buckets wait in a temporary file until the head is known."""
 
     def __init__(self, vault: Vault, files: Sequence[IndexFile], without: frozenset[bytes]):
-        self._vault, self._object_id = vault, secrets.token_bytes(16)
+        self._vault, self._object_id = vault, os.urandom(16)
         self._entries, self._used = bytearray(), dict[bytes, list[bytes]]()
         self._bits = index.bits_for(sum(file.said.cells for file in files))
         self._large: list[tuple[IndexFile, list[int]]] = []
@@ -96,6 +95,8 @@ class _Merge:
         return numbers
 
     def publish(self, store: base.Store, stored_bytes: int) -> str:
+        import tempfile
+
         builder = index.Builder(self._vault, self._object_id, self._bits)
         with tempfile.TemporaryFile() as waiting:
             for bucket in range(1 << self._bits):

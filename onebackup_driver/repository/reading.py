@@ -6,16 +6,17 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Optional
+from typing import TYPE_CHECKING, Optional
 
 import zstandard
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from onebackup_driver.repository import problems
 from onebackup_driver.repository.format import header, pack, recipe, vault
 from onebackup_driver.repository.format.recipe import Frame, Recipe
 from onebackup_driver.repository.stores import base
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 _TABLES_BYTES = 16 * 1024 * 1024
 _CIPHERS = 256
@@ -191,6 +192,8 @@ class CellReader:
             raise problems.Damaged(name, f"the frame at {frame.offset} cannot be decompressed")
 
     def _decrypted(self, frame: Frame, stored: memoryview, name: str) -> memoryview:
+        from cryptography.exceptions import InvalidTag
+
         if len(stored) < vault.TAG_BYTES:
             raise problems.Damaged(name, "a frame is too short")
         opened = self._scratch.opened(self._longest_frame)[: len(stored) - vault.TAG_BYTES]

@@ -11,7 +11,6 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import replace
 from typing import Any, Callable, NamedTuple, Optional
 
 from onebackup_driver import clock
@@ -152,7 +151,7 @@ class Repository:
             self.store.delete(f"{manifest_format.PREFIX}{name}")
             raise
         self._tidy()
-        return replace(draft, name=name)
+        return draft._replace(name=name)
 
     def _tidy(self) -> None:
         try:

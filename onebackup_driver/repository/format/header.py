@@ -4,8 +4,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields
-from typing import Any, Optional
+from typing import Any, NamedTuple, Optional
 
 from onebackup_driver import json_text
 from onebackup_driver.repository import problems
@@ -17,8 +16,7 @@ _VERSION = 1
 _DAY_S = 24 * 3600
 
 
-@dataclass(frozen=True)
-class Parameters:
+class Parameters(NamedTuple):
     """What a repository is made with; none of it changes later.
 
     `longest_run_s`: a save that took longer is refused. `grace_s`: what gc found to be without use is deleted
@@ -48,8 +46,7 @@ class Parameters:
         return ""
 
 
-@dataclass(frozen=True)
-class Header:
+class Header(NamedTuple):
     repository_id: bytes
     created: int
     parameters: Parameters
@@ -65,7 +62,7 @@ def encode(header: Header, vault: vaults.Vault) -> bytes:
         "created": header.created,
         "encrypted": header.encrypted,
         "key_check": vault.key_check,
-        "parameters": asdict(header.parameters),
+        "parameters": header.parameters._asdict(),
     }
     content["checksum"] = vault.checksum(_canonical(content)).hex()
     return (json.dumps(content, indent=1) + "\n").encode()
@@ -110,7 +107,7 @@ def _parse(stored: bytes) -> dict[str, Any]:
 
 def _header(content: dict[str, Any]) -> Header:
     try:
-        values = {field.name: json_text.whole(content["parameters"][field.name]) for field in fields(Parameters)}
+        values = {name: json_text.whole(content["parameters"][name]) for name in Parameters._fields}
         identity = bytes.fromhex(content["id"])
         if len(identity) != 16 or not isinstance(content["encrypted"], bool):
             raise ValueError("id")

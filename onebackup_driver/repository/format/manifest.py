@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any, NamedTuple, Optional
 
@@ -29,8 +28,7 @@ _NAME = re.compile(r"[0-9]{8}T[0-9]{6}([0-9]{6})?Z-[0-9a-f]{32}")
 START_BYTES = 16 * 1024
 
 
-@dataclass(frozen=True)
-class Manifest:
+class Manifest(NamedTuple):
     """What a restore point is. `size_bytes` of the disk, `data_bytes` of it in cells with data, `new_bytes` not
     known to the repository before and `stored_bytes` in packs for them; `facts` as they were given to save. `micros`:
     of the second `created`, so that names sort as they were made; None in manifests of old."""

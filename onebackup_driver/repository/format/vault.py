@@ -7,15 +7,15 @@ sections and frames are AES-256-GCM. Either way a section is bound to its reposi
 
 from __future__ import annotations
 
-import hmac
-from typing import Any, Optional
+from typing import TYPE_CHECKING, Any, Optional
 
 from blake3 import blake3
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from onebackup_driver.repository import problems
 from onebackup_driver.repository.extent import Buffer
+
+if TYPE_CHECKING:  # cryptography is imported where there is a key: a day's backup without one feels the time
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 KEY_BYTES = 32
 CELL_ID_BYTES = 32
@@ -72,9 +72,11 @@ class Vault:
             raise problems.Damaged(name, "it is cut off")
         if not self.encrypted:
             data, tag = sealed[:-TAG_BYTES], sealed[-TAG_BYTES:]
-            if not hmac.compare_digest(tag, self.tag(kind, object_id, section, data)):
+            if tag != self.tag(kind, object_id, section, data):  # no secret in it
                 raise problems.Damaged(name, "a checksum is wrong")
             return data
+        from cryptography.exceptions import InvalidTag
+
         try:
             return self._cipher(kind, object_id).decrypt(
                 _nonce(section), sealed, self._place(kind, object_id, section)
@@ -87,6 +89,8 @@ class Vault:
         return self._cipher(b"frames", pack_id) if self.encrypted else None
 
     def _cipher(self, kind: bytes, object_id: bytes) -> AESGCM:
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
         return AESGCM(blake3(kind + b"\0" + object_id, key=self._seal_key).digest())
 
     def _place(self, kind: bytes, object_id: bytes, section: int) -> bytes:

@@ -8,7 +8,6 @@ too short is refused by the longest run, and that is all that may happen to it.
 from __future__ import annotations
 
 import random
-from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Optional
@@ -24,7 +23,7 @@ from .victim import Address
 
 GROUP = "crowd"
 _PROCESSES, _STEPS, _SEEDS = 3, 14, 8
-_SHORT = replace(disks.SMALL, longest_run_s=4, grace_s=5)
+_SHORT = disks.SMALL._replace(longest_run_s=4, grace_s=5)
 _PATIENCE_S = 240
 _FAULTS: dict[str, Parameters] = {"usual grace": disks.SMALL, "short grace": _SHORT}
 
