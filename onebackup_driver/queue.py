@@ -71,7 +71,8 @@ class Request:
 
 
 def add(directory: Path, vm_id: int, reason: str, requested_by: str, owner: int = -1) -> Request:
-    """Queue a request durably. One that waits already for the same VM and reason is only renewed.
+    """Queue a request durably. One that waits already for the same VM and reason is only renewed: asking again makes
+    nothing begin sooner.
 
     Raises Full, or OSError when it cannot be written.
     """
@@ -81,7 +82,9 @@ def add(directory: Path, vm_id: int, reason: str, requested_by: str, owner: int 
         place = directory / "waiting" / new.file_name
         old = _read(place)
         if old is not None:
+            not_before = old.not_before if old.requested_at <= now else 0  # else the clock was ahead then
             new = replace(new, queued_at=old.queued_at, request_id=old.request_id, attempts=old.attempts)
+            new = replace(new, not_before=not_before)
         elif len(os.listdir(place.parent)) >= LIMIT:
             raise Full(f"{LIMIT} requests wait already in {directory}; does the timer run?")
         _write(place, new)

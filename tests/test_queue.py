@@ -16,13 +16,13 @@ from pathlib import Path
 
 import pytest
 
-from onebackup_driver import queue
+from onebackup_driver import clock, queue
 
 # Takes one request at a time, notes durably that it began and ended, sleeps in between; `said` is printed when taken.
 WORKER = """
 import sys, time, os
 from pathlib import Path
-from onebackup_driver import queue
+from onebackup_driver import clock, queue
 directory, effects, pause_s = Path(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3])
 while True:
     taken = queue.take(directory, 1)
@@ -95,6 +95,18 @@ def test_the_same_request_does_not_wait_twice_but_is_renewed(directory: Path) ->
     assert first.request_id == second.request_id
     assert len(queue.waiting(directory)) == 2
     assert {request.requested_by for request in queue.waiting(directory)} == {"second", "another reason"}
+
+
+def test_asking_again_makes_nothing_begin_sooner(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    queue.add(directory, 7, "now", "first")
+    (taken,) = queue.take(directory)
+    queue.put_back(directory, taken, 300)
+    (waiting,) = queue.waiting(directory)
+    assert queue.add(directory, 7, "now", "again").not_before == waiting.not_before > clock.now() + 200
+    assert queue.take(directory) == []
+    earlier = clock.now() - 3600
+    monkeypatch.setattr(clock, "now", lambda: earlier)  # it was an hour ahead, and has been set right
+    assert queue.add(directory, 7, "now", "again").not_before == 0
 
 
 def test_one_that_is_worked_on_can_be_asked_for_again(directory: Path) -> None:
