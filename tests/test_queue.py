@@ -22,7 +22,7 @@ from onebackup_driver import clock, queue
 WORKER = """
 import sys, time, os
 from pathlib import Path
-from onebackup_driver import clock, queue
+from onebackup_driver import queue
 directory, effects, pause_s = Path(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3])
 while True:
     taken = queue.take(directory, 1)
