@@ -65,6 +65,7 @@ def _nobody_else_prints() -> Iterator[None]:
     try:
         yield
     finally:
+        sys.stdout.flush()  # what Python still holds goes nowhere, too
         os.dup2(kept, 1)
         os.close(kept)
         os.close(nowhere)

@@ -54,7 +54,7 @@ class Front:
 
     @property
     def environment(self) -> dict[str, str]:
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "PYTHONUNB"))}
         return {**kept, "ONE_LOCATION": str(self.folder), "HOME": str(self.folder)}
 
     @property
