@@ -9,7 +9,7 @@ Ages are measured with the clock of the store alone. Each step may be the last o
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Optional
@@ -87,8 +87,12 @@ class Report:
         return bool(self.deleted or self.condemned_now or self.waiting or self.young or self.stale)
 
 
-def collect(repository: Repository, dry_run: bool = False, progress: Optional[marking.Progress] = None) -> Report:
-    """Mark and sweep. `progress(done, of manifests)`. Raises Damaged or StoreFailed, before anything is deleted, when
+#: (done, of, of what)
+Progress = Callable[[int, int, str], None]
+
+
+def collect(repository: Repository, dry_run: bool = False, progress: Optional[Progress] = None) -> Report:
+    """Mark and sweep. Raises Damaged or StoreFailed, before anything is deleted, when
     not everything can be read."""
     store = repository.store
     now, asked_store = _store_time(repository, dry_run)
@@ -98,13 +102,13 @@ def collect(repository: Repository, dry_run: bool = False, progress: Optional[ma
     indexes = mending.sound(lookup.open_indexes(store, repository.vault))
     try:
         bad_indexes = mending.damaged(repository, indexes)
-        marked = marking.needed(repository, indexes, progress)
+        marked = marking.needed(repository, indexes, _of(progress, "restore points read"))
         report = _decide(repository, marked, condemned, packs, now, dry_run)
         report.asked_store, report.lost = asked_store, _lost(report, marked, condemned, now)
         report.damaged = {**{error.name: error.reason for error in damaged}, **bad_indexes}
         report.unindexed = mending.unknown(indexes, report.used.keys() - _young(packs, now, repository))
         if not dry_run:
-            _Sweep(repository, report, condemned, indexes).run()
+            _Sweep(repository, report, condemned, indexes).run(progress)
     finally:
         for file in indexes:
             file.close()
@@ -171,7 +175,7 @@ class _Sweep:
         self._repository, self._report = repository, report
         self._condemned, self._indexes = condemned, indexes
 
-    def run(self) -> None:
+    def run(self, progress: Optional[Progress]) -> None:
         report, store = self._report, self._repository.store
         if report.condemned_now:
             notes.condemn(self._repository, notes.UNUSED, report.condemned_now)
@@ -179,10 +183,14 @@ class _Sweep:
             if not index.is_name(name):
                 store.delete(name)
         if report.unindexed or any(index.is_name(name) for name in report.damaged):
-            reindexing.reindex(self._repository)
+            reindexing.reindex(self._repository, progress=_of(progress, "packs read"))
         self._rewrite_indexes()
+        deleted = _of(progress, "packs deleted")
         with ThreadPoolExecutor(store.parallel) as pool:
-            list(pool.map(lambda pack_id: store.delete(pack.name_of(pack_id)), report.deleted))
+            gone = pool.map(lambda pack_id: store.delete(pack.name_of(pack_id)), report.deleted)
+            for done, _ in enumerate(gone, 1):
+                if deleted is not None:
+                    deleted(done, len(report.deleted))
         self._release()
 
     def _rewrite_indexes(self) -> None:
@@ -225,6 +233,10 @@ class _Sweep:
             gone = known.packs - there if known.reason == notes.UNUSED else lost
             if gone:
                 notes.replace(self._repository, known, known.packs - gone)
+
+
+def _of(progress: Optional[Progress], what: str) -> Optional[marking.Progress]:
+    return None if progress is None else lambda done, of: progress(done, of, what)
 
 
 def _store_time(repository: Repository, dry_run: bool) -> tuple[float, bool]:

@@ -25,7 +25,8 @@ from onebackup_driver.repository.stores import base
 from onebackup_driver.repository.verify_report import ALL, DamagedCell, Report
 
 _log = logging.getLogger(__name__)
-Progress = Callable[[int, int], None]
+#: (done, of, of what)
+Progress = Callable[[int, int, str], None]
 _NOTE_EVERY_S = 60.0
 _DAY_S = 24 * 3600
 
@@ -45,7 +46,7 @@ class Choice:
 
 
 def verify(repository: Repository, choice: Optional[Choice] = None, progress: Optional[Progress] = None) -> Report:
-    """Check a repository. `progress(done_packs, of_packs)`. Damage is in the report; raises StoreFailed."""
+    """Check a repository. Damage is in the report; raises StoreFailed."""
     return _Verification(repository, choice or Choice(), progress).run()
 
 
@@ -85,7 +86,10 @@ class _Verification:
     def _manifests(self) -> set[bytes]:
         packs: set[bytes] = set()
         missing = []
-        for entry in list(self._repository.store.list(manifest.PREFIX)):
+        listed = list(self._repository.store.list(manifest.PREFIX))
+        for done, entry in enumerate(listed, 1):
+            if self._progress is not None:
+                self._progress(done, len(listed), "restore points read")
             name = entry.name[len(manifest.PREFIX) :]
             try:
                 packs |= {item.pack_id for item in self._repository.cells(name).entries}
@@ -232,7 +236,7 @@ class _Verification:
             self._whole.append(whole)
             self._all_whole.add(whole)
         if self._progress is not None:
-            self._progress(self._done, self._total)
+            self._progress(self._done, self._total, "packs verified")
         if clock.monotonic() - self._noted > _NOTE_EVERY_S:
             verified.record(self._repository, self._run, self._began, self._whole)
             self._whole, self._noted = [], clock.monotonic()

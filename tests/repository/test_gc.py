@@ -55,7 +55,9 @@ def test_the_whole_life_of_garbage(small: repository.Repository) -> None:
     again = gc.collect(small)
     assert set(again.waiting) == set(report.condemned_now) and not again.condemned_now
     age(small, 37)
-    swept = gc.collect(small)
+    told: list[tuple[int, int, str]] = []
+    swept = gc.collect(small, progress=lambda *said: told.append(said))
+    assert told[0][2] == "restore points read" and told[-1] == (len(swept.deleted), len(swept.deleted), "packs deleted")
     assert set(swept.deleted) == set(report.condemned_now)
     assert list(small.store.list("condemned/")) == [] and stored_packs(small) == len(swept.used)
     assert small.usage().used_bytes < used - 4 * CELL

@@ -188,6 +188,22 @@ def test_nothing_stays_published_when_the_machine_slept_at_the_last_step(
     assert opened.names() == [] and passed[0]
 
 
+def test_usage_is_as_quick_for_a_large_repository(directory: DirectoryStore) -> None:
+    """Two requests, whatever is in it, and few names: monitor asks every ten minutes."""
+    asked: list[tuple[str, str]] = []
+    made = repository.create(directory, SMALL)
+    for days in (1, 80):
+        for day in range(days):
+            disks.save(made, disks.content(1.5, seed=day))
+        asked.clear()
+        counted = stores.Counted(directory, lambda number, when, kind, name: asked.append((kind, name)))
+        used = repository.open(counted).usage().used_bytes
+        assert asked == [("get", "repository.json"), ("list", "index/")]
+        assert len(list(directory.list("index/"))) <= 40
+    stored = sum(entry.size_bytes for kind in ("packs/", "manifests/", "index/") for entry in directory.list(kind))
+    assert abs(used - stored) < stored // 100
+
+
 def test_many_indexes_are_merged(small: repository.Repository) -> None:
     points = [disks.save(small, disks.content(1.5, seed=seed)) for seed in range(34)]
     assert len(list(small.store.list("index/"))) < 10

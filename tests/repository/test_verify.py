@@ -26,11 +26,11 @@ def flip(path: Path, place: int) -> None:
 def test_a_whole_repository(store: base.Store) -> None:
     made = repository.create(store, disks.SMALL)
     disks.save(made, DISK)
-    seen: list[tuple[int, int]] = []
-    report = verify.verify(made, progress=lambda done, total: seen.append((done, total)))
+    seen: list[tuple[int, int, str]] = []
+    report = verify.verify(made, progress=lambda *told: seen.append(told))
     assert report.is_whole and report.cells == 9 and report.restore_points == 1
     assert report.lines() == [f"checked 1 manifest, {report.packs} packs, 9 cells (1 MiB)"]
-    assert seen[-1][0] == seen[-1][1] == report.packs
+    assert seen[0] == (1, 1, "restore points read") and seen[-1] == (report.packs, report.packs, "packs verified")
 
 
 def test_damage_names_its_restore_points_and_the_next_backup_heals(small: repository.Repository) -> None:
