@@ -124,7 +124,7 @@ has_all() {
     done
 }
 
-environment_works() { [[ -x $VENV/bin/python ]] && "$VENV/bin/python" -m pip --version >/dev/null 2>&1; }
+environment_works() { [[ -x $VENV/bin/python ]] && "$VENV/bin/python" -c 'import pip' >/dev/null 2>&1; }
 
 missing_packages() { # missing_packages demo|test|front-end: one Debian package a line
     has "$PYTHON" || say python3

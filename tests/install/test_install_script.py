@@ -232,19 +232,20 @@ def test_the_test_command_end_to_end(
     assert "Setting up the Python environment" in first.stdout
     assert "1 passed" in first.stdout.splitlines()[-1]
 
-    second = install("test", "-q")
+    # Without workers from here on: they cost more than the one test.
+    second = install("test", "-q", "-n0")
     assert second.returncode == 0
     assert "Setting up" not in second.stdout
 
     (checkout / "sandbox" / "untidy.py").write_text("import os\n")
     (checkout / "onebackup_driver" / "untyped.py").write_text("def f(x):\n    return x\n")
-    untidy = install("test", "-q")
+    untidy = install("test", "-q", "-n0")
     assert untidy.returncode == 1
     assert "untidy.py:1" in untidy.stdout and "untyped.py:1" in untidy.stdout
     assert untidy.stdout.splitlines()[-2] == "FAILED: ruff mypy"
     assert "1 passed" in untidy.stdout.splitlines()[-1]
 
     (checkout / "tests" / "test_one.py").write_text("def test_one() -> None:\n    assert 1 == 2\n")
-    failing = install("test", "-q")
+    failing = install("test", "-q", "-n0")
     assert failing.returncode == 1
     assert "1 failed" in failing.stdout.splitlines()[-1]
