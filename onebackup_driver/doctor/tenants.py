@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Can users who are no admins read the backups of others, by OpenNebula's own rules?
 
-OpenNebula's default rule `* MARKETPLACE+MARKETPLACEAPP/* USE *` (src/acl/AclManager.cc) lets everybody export each app,
-and read the template of every marketplace, with the keys of an S3 bucket in clear.
+There are three ways. OpenNebula's default rule `* MARKETPLACE+MARKETPLACEAPP/* USE *` (src/acl/AclManager.cc) lets
+everybody look at each app and at the template of each marketplace, with the keys of an S3 bucket in clear. Permissions
+can do the same. And one.image.allocate makes an image of any app whose id it is told (FROM_APP) for whoever may make
+images: it asks for no right to the app (6.4.0 src/rm/RequestManagerAllocate.cc, 7.4.0 src/rm/api/ImageAPI.cc).
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from dataclasses import dataclass
 
 from lxml import etree
 
-from onebackup_driver import acl, app, cloud, trust, xml_values
+from onebackup_driver import acl, app, cloud, states, trust, xml_values
 from onebackup_driver.acl import Rule, User
 from onebackup_driver.app import App, Marketplace
 from onebackup_driver.context import Context
@@ -21,18 +23,20 @@ from onebackup_driver.doctor.finding import Finding
 
 _NAME = "tenants"
 _SECRET = "SECRET_ACCESS_KEY"
+_FROM_APP = "FROM_APP"
 _OWNER_ONLY = "600"
 _SHOWN = 5
 
 
 @dataclass(frozen=True)
 class _Cloud:
-    """`apps`: those of restore points. `users`: those who are no admins."""
+    """`apps`: those of restore points. `users`: those who are no admins. `restricted`: IMAGE_RESTRICTED_ATTR."""
 
     users: list[User]
     rules: list[Rule]
     apps: list[App]
     markets: list[Marketplace]
+    restricted: list[str]
 
     @property
     def with_keys(self) -> list[Marketplace]:
@@ -42,7 +46,7 @@ class _Cloud:
 def exposure(context: Context) -> list[Finding]:
     """One finding: what opens restore points, or the keys to where they lie, to others than their owner."""
     known = _look(context)
-    found = [*_by_rules(known), *_by_permissions(known)]
+    found = [*_by_rules(known), *_by_permissions(known), *_by_ids(known)]
     if not known.users:
         return [finding.ok(_NAME, "there are no users but admins")]
     if not found:
@@ -61,6 +65,7 @@ def _look(context: Context) -> _Cloud:
         acl.parse_pool(context.front_end.element("one.acl.info")),
         [apps[number] for point in points for number in point.app_ids if number in apps],
         [app.parse_marketplace(item) for item in pool],
+        [item.text or "" for item in context.front_end.element("one.system.config").findall("IMAGE_RESTRICTED_ATTR")],
     )
 
 
@@ -74,6 +79,16 @@ def _by_rules(known: _Cloud) -> Iterable[tuple[str, str]]:
         if what:
             text = f"rule {rule.rule_id} ({rule.text}) lets {len(users)} user(s) {' and '.join(what)}"
             yield text, "; ".join([*_instead(rule, known, bool(apps), shown), f"oneacl delete {rule.rule_id}"])
+
+
+def _by_ids(known: _Cloud) -> Iterable[tuple[str, str]]:
+    apps = [item for item in known.apps if item.kind == states.APP_TYPE_IMAGE and _others(item.element, known.users)]
+    if apps and _FROM_APP not in (name.upper() for name in known.restricted):
+        yield (
+            f"whoever may make images can make one of any app by its id ({_FROM_APP}), also of {len(apps)} disk(s) of"
+            " others' restore points: oned asks for no right to the app",
+            f'add IMAGE_RESTRICTED_ATTR = "{_FROM_APP}" to oned.conf and restart oned: only admins export apps then',
+        )
 
 
 def _by_permissions(known: _Cloud) -> Iterable[tuple[str, str]]:

@@ -20,7 +20,7 @@ def run(front: Front, request: dict[str, Any]) -> Any:
         faults.add(command, request)
         return {"ok": True}
     handlers = {"next": _next, "slow": _slow, "clear": _clear, "log": _log, "count": _count, "vm_disk": _vm_disk,
-                "raft": _raft, "guest_ends": _guest_ends}
+                "raft": _raft, "restrict": _restrict, "guest_ends": _guest_ends}
     if command not in handlers:
         raise ValueError(f"unknown command {command!r}")
     return handlers[command](front, request)
@@ -65,6 +65,12 @@ def _guest_ends(front: Front, request: dict[str, Any]) -> Any:
         vm_storage.stop_guest(front, vm.id)
         vm_run.guest_ended(front, vm)
     return {"ended": True}
+
+
+def _restrict(front: Front, request: dict[str, Any]) -> Any:
+    """IMAGE_RESTRICTED_ATTR of oned.conf has this `attribute` too, until `clear`."""
+    front.faults.restricted.append(str(request["attribute"]))
+    return {"ok": True}
 
 
 def _raft(front: Front, request: dict[str, Any]) -> Any:

@@ -53,6 +53,7 @@ class Faults:
     next_results: list[dict[str, Any]] = field(default_factory=list)
     slow: dict[str, float] = field(default_factory=dict)
     raft: dict[str, Any] = field(default_factory=dict)
+    restricted: list[str] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -66,6 +67,7 @@ class Faults:
             self.next_results.clear()
             self.slow.clear()
             self.raft.clear()
+            self.restricted.clear()
 
     def apply(self, method: str, when: str) -> None:
         """Before or after a call: waits, raises CallError, Fault or Dropped, or kills this process."""

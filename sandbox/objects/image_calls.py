@@ -27,7 +27,7 @@ def allocate(front: Front, caller: Caller, text: str, datastore_id: int, skip_ca
     available = datastores.available_mb(front, datastore)
     if available is not None and size_mb > available and not (skip_capacity and caller.is_admin):
         raise errors.action("Not enough space in datastore")
-    restricted.refuse("image", caller, template)
+    restricted.refuse("image", caller, template, more=front.faults.restricted)
     rights.require_create(caller, "image")
     rights.require(caller, rights.USE, datastore)
     if app is not None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Optional
 
 from sandbox.core import errors
@@ -48,9 +49,13 @@ def found(kind: str, template: Template) -> Optional[str]:
     return None
 
 
-def refuse(kind: str, caller: Caller, template: Template, what: str = "Template") -> None:
-    """Raises the refusal an ordinary user gets; `what` is how oned names the template at this place."""
-    name = None if caller.is_admin else found(kind, template)
+def refuse(
+    kind: str, caller: Caller, template: Template, what: str = "Template", more: Sequence[str] = ()
+) -> None:
+    """Raises the refusal an ordinary user gets; `what` is how oned names the template at this place, `more` what this
+    front-end's oned.conf restricts besides."""
+    restricted = found(kind, template) or next((name for name in more if template.has(name)), None)
+    name = None if caller.is_admin else restricted
     if name:
         text = f"User [{caller.uid}] : {what} includes a restricted attribute {name}."
         raise errors.CallError(errors.AUTHORIZATION, text)

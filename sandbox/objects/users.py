@@ -14,7 +14,7 @@ from sandbox.core.methods import method
 from sandbox.core.record import Record, remove_id
 from sandbox.core.template import Template
 from sandbox.core.xml_text import cdata, tag
-from sandbox.objects import acls, generic, render
+from sandbox.objects import acls, generic, render, restricted
 from sandbox.objects import quotas as holder_quotas
 
 
@@ -186,7 +186,10 @@ def version(front: Front, caller: Caller) -> str:
 def config(front: Front, caller: Caller) -> str:
     if not caller.is_admin:
         raise errors.CallError(errors.AUTHORIZATION, f"User [{caller.uid}] : Not authorized to perform ADMIN CONFIG.")
-    return tag("OPENNEBULA_CONFIGURATION", cdata("DATASTORE_LOCATION", str(front.settings.state / "datastores")))
+    names = [*sorted(restricted.RESTRICTED["image"]), *front.faults.restricted]
+    known = "".join(cdata("IMAGE_RESTRICTED_ATTR", name) for name in names)
+    place = cdata("DATASTORE_LOCATION", str(front.settings.state / "datastores"))
+    return tag("OPENNEBULA_CONFIGURATION", place + known)
 
 
 @method("one.zone.raftstatus", "")

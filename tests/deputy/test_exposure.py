@@ -42,6 +42,8 @@ def typed(site: Site, found: Finding) -> None:
             )
         elif (tool, action) == ("oneacl", "delete"):
             site.call("one.acl.delrule", int(rest[0]))
+        elif "to oned.conf" in command:
+            site.front_end.control("restrict", attribute=command.split('"')[1])
         elif action == "chmod":
             bits = [int(digit) >> shift & 1 for digit in rest[1] for shift in (2, 1, 0)]
             for number in rest[0].split(","):
@@ -91,14 +93,37 @@ def test_the_default_rule_and_how_it_is_put_right(own_site: Site, monkeypatch: p
     assert may(attacker, "marketapp", apps[0]), "OpenNebula's default"
     found = look(own_site, monkeypatch)
     assert found.state == finding.PROBLEM
-    assert found.text == (
-        "rule 2 (* MARKETPLACE+MARKETPLACEAPP/* USE *) lets 2 user(s) export restore points (2 app(s))"
+    assert found.text.startswith(
+        "rule 2 (* MARKETPLACE+MARKETPLACEAPP/* USE *) lets 2 user(s) export restore points (2 app(s)); "
     )
-    assert found.fix.startswith("oneacl create '* MARKETPLACE/* USE *'; oneacl delete 2 (docs/operations.md")
+    assert found.fix.startswith("oneacl create '* MARKETPLACE/* USE *'; oneacl delete 2; ")
     typed(own_site, found)
     assert look(own_site, monkeypatch).state == finding.OK
     assert not may(attacker, "marketapp", apps[0]) and may(attacker, "market", 0)
     checks.backed_up(own_site, vm_id, "--force")
+
+
+@pytest.mark.both_versions
+def test_a_disk_of_a_restore_point_by_its_id(own_site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """oned asks for no right to the app of which an image is made: neither rules nor permissions keep anybody off."""
+    victim, attacker = people.new(own_site, "victim"), people.new(own_site, "attacker")
+    own_site.call("one.acl.delrule", 2)
+    own_site.configure(allowed_marketplaces=[own_site.market])
+    disk, whole = checks.backed_up(own_site, victim.machine())
+    assert not may(attacker, "marketapp", disk) and not may(attacker, "marketapp", whole)
+
+    def take() -> int:
+        return int(attacker.call("one.image.allocate", f'NAME="{unique("loot")}"\nFROM_APP="{disk}"', 1, True))
+
+    assert own_site.info("image", take()).findtext("UID") == str(attacker.uid), "as OpenNebula does it"
+    found = look(own_site, monkeypatch)
+    assert found.state == finding.PROBLEM and "1 disk(s) of others' restore points" in found.text
+    assert 'add IMAGE_RESTRICTED_ATTR = "FROM_APP" to oned.conf and restart oned' in found.fix
+    typed(own_site, found)
+    assert look(own_site, monkeypatch).state == finding.OK
+    with pytest.raises(Refused, match="restricted attribute FROM_APP"):
+        take()
+    assert own_site.onebackup("restore", "--app", whole, "-d", "default", "--no-start").code == 0
 
 
 def test_keys_of_a_bucket_that_everybody_can_read(own_site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
