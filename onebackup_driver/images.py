@@ -56,8 +56,10 @@ def _await_ready(context: Context, image_id: int, disk: SourceDisk) -> etree._El
             raise errors.Failed(f"image {image_id} was deleted by somebody else during its download") from error
         state = xml_values.number(image, "STATE")
         if state == states.IMAGE_ERROR:
-            reason = xml_values.text(image, "TEMPLATE/ERROR") or "see /var/log/one/oned.log"
-            raise errors.Failed(f"app {disk.app.app_id} could not be downloaded into image {image_id}: {reason}")
+            reason = xml_values.text(image, "TEMPLATE/ERROR") or "the front-end gives no reason"
+            which = f" (disk {disk.disk_id})" if disk.disk_id >= 0 else ""
+            what = f"app {disk.app.app_id}{which} could not be downloaded into image {image_id}"
+            raise errors.Failed(f"{what}: {reason}; more is in /var/log/one/oned.log")
         return image if state == states.IMAGE_READY else None
 
     return waiting.until(

@@ -91,10 +91,15 @@ def locate(settings: Settings, cache: Path) -> location.Location:
 
 def open(settings: Settings, where: paths.Paths) -> Repository:
     """Open it. Raises UsageError, NotARepository, WrongKey, Damaged, StoreFailed."""
-    from onebackup_driver.repository import keys, repository
+    from onebackup_driver.repository import keys, problems, repository
 
     key = keys.load(Path(settings.key_file)) if settings.key_file else None
-    opened = repository.open(locate(settings, where.state / "cache").open_store(), key)
+    store = locate(settings, where.state / "cache").open_store()
+    try:
+        opened = repository.open(store, key)
+    except problems.Damaged as error:
+        told = f"{error.reason}; without it nothing can be read: bring it back from a copy of {store.place}"
+        raise problems.Damaged(error.name, told) from error
     if settings.compression_level:
         parameters = opened.parameters._replace(compression_level=settings.compression_level)
         opened = repository.Repository(opened.store, opened.header._replace(parameters=parameters), opened.vault)

@@ -336,7 +336,7 @@ def a_download_fails(site: Site, proxy: Proxy) -> Told:
     vm_id = machines.machine(site)
     apps = checks.backed_up(site, vm_id)
     site.front_end.control("next", what="download", result="fail")
-    words = (f"app {apps[0]}", "could not be downloaded", "was removed", "restore points are untouched")
+    words = (f"app {apps[0]} (disk 0)", "could not be downloaded", "oned.log", "was removed", "points are untouched")
     return Told(quiet(site, "restore", vm_id, "-d", "default"), 1, words)
 
 
@@ -462,7 +462,8 @@ def a_damaged_repository(site: Site, proxy: Proxy) -> Told:
     checks.good(site.onebackup("repository", "create", f"dir:{place}"))
     header = max((path for path in place.rglob("*") if path.is_file()), key=lambda path: path.stat().st_size)
     header.write_bytes(header.read_bytes()[:-1] + b"?")
-    return Told(site.onebackup("repository", "verify", f"dir:{place}"), 1, (header.name,), out=False)
+    words = (header.name, "bring it back from a copy of", str(place))
+    return Told(site.onebackup("repository", "verify", f"dir:{place}"), 1, words, out=False)
 
 
 @scenario
