@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Optional
 
@@ -124,7 +125,8 @@ def test_a_parent_in_condemned_packs(small: repository.Repository) -> None:
     assert disks.restored(small, third) == DISK
 
 
-def test_packs_whose_frames_others_use(small: repository.Repository) -> None:
+@pytest.mark.parametrize("tells", ["index", "table"])
+def test_packs_whose_frames_others_use(small: repository.Repository, tells: str) -> None:
     """The second day's recipes use the first day's frames: both stay, and both are avoided together."""
     first = disks.save(small, DISK)
     second = disks.save(small, disks.changed(DISK, *range(0, 8 * CELL, CELL)), first.name)
@@ -132,13 +134,35 @@ def test_packs_whose_frames_others_use(small: repository.Repository) -> None:
     small.delete(first.name)
     age(small, 25)
     assert not gc.collect(small).condemned_now
-    for path in (small.store.root / "index").iterdir():  # type: ignore[attr-defined]
-        path.unlink()  # the tables of the packs tell as well
+    for path in (small.store.root / "index").iterdir() if tells == "table" else ():  # type: ignore[attr-defined]
+        path.unlink()
     assert not gc.collect(small).condemned_now
     entries = small.cells(second.name).entries
     notes.condemn(small, notes.UNUSED, {used for entry in entries for used in small.tables.table(entry).packs[1:]})
     third = disks.save(small, disks.restored(small, second), second.name)
     assert small.pack_ids_of(third.name).isdisjoint(small.pack_ids_of(second.name))
+    fourth = disks.save(small, disks.restored(small, second))  # found through the index alone
+    assert small.pack_ids_of(fourth.name).isdisjoint(small.pack_ids_of(second.name))
+
+
+def test_a_listing_that_lacks_a_manifest_does_no_harm(directory: DirectoryStore) -> None:
+    made = repository.create(directory, SMALL)
+    point = disks.save(made, DISK)
+    age(made, 25)
+
+    class Forgetful(stores.Counted):
+        listings = 0
+
+        def list(self, prefix: str) -> Iterator[base.Entry]:
+            if prefix == "manifests/":
+                self.listings += 1
+                if self.listings == 1:
+                    return iter(())
+            return super().list(prefix)
+
+    report = gc.collect(repository.open(Forgetful(directory, lambda *_: None)))
+    assert not report.condemned_now and report.restore_points == 1
+    assert disks.restored(made, point) == DISK
 
 
 def test_only_what_there_is_is_told(small: repository.Repository) -> None:

@@ -100,6 +100,32 @@ def test_a_pack_that_only_a_changed_cell_needs(
     assert disks.restored(opened, save(opened, grown, second.name)) == grown  # what it was for is stored once more
 
 
+@pytest.mark.parametrize("damage", [halve, Path.unlink])
+@pytest.mark.parametrize("which", ["named", "used"])
+def test_a_pack_that_goes_while_a_backup_runs(
+    small: repository.Repository, key: Optional[bytes], damage: Callable[[Path], None], which: str
+) -> None:
+    """It was there when the backup began; `used`: only frames of it are needed, through another pack."""
+    disk = disks.content(1)
+    parent = save(small, disk)
+    (path,) = paths(small)
+    if which == "used":
+        disk = disks.changed(disk, 5)
+        parent = save(small, disk, parent.name)
+
+    def complete(saved: Saved) -> dict[str, object]:
+        damage(path)
+        proving.prove(opened, saved)
+        return {}
+
+    opened = repository.open(small.store, key)
+    grown = disk + disks.content(1, seed=8)
+    before = opened.names()
+    with pytest.raises((problems.Damaged, problems.Missing), match=path.name):
+        opened.save(disks.extents(grown), len(grown), parent.name, complete=complete)
+    assert opened.names() == before
+
+
 def test_what_did_not_change_is_not_fetched(small: repository.Repository, key: Optional[bytes]) -> None:
     first = save(small, DISK)
     packs, read = {path.name for path in paths(small)}, Counter[str]()

@@ -6,8 +6,10 @@ from __future__ import annotations
 import os
 import secrets
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -219,6 +221,35 @@ def test_what_killed_writers_left_is_removed(directory: DirectoryStore) -> None:
     assert directory.remove_stale(time.time() - 3600) == 0
     assert directory.remove_stale(time.time() + 60) == 1
     assert list(directory.list("packs/")) == []
+
+
+def test_a_power_cut_leaves_an_object_whole_or_not_at_all(
+    directory: DirectoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its bytes are on the disk before it has its name, and its name before it counts as published."""
+    directory.prepare(("packs/",))
+    done: list[str] = []
+
+    def watch(name: str, what: Callable[..., str]) -> None:
+        true = getattr(os, name)
+
+        def call(*given: Any, **named: Any) -> Any:
+            done.append(what(*given))
+            return true(*given, **named)
+
+        monkeypatch.setattr(os, name, call)
+
+    watch("fsync", lambda opened: f"fsync {os.path.basename(os.readlink(f'/proc/self/fd/{opened}'))[:5]}")
+    watch("link", lambda source, target: f"link {target.name}")
+    writer = directory.create("packs/aa/a")
+    writer.write(b"content")
+    done.clear()
+    assert writer.publish()
+    assert done == ["fsync .tmp-", "link a", "fsync aa"]
+    assert directory.put("packs/b", b"content")
+    assert done[3:] == ["fsync .tmp-", "link b", "fsync packs"]
+    directory.delete("packs/b")
+    assert done[6:] == ["fsync packs"]
 
 
 def test_a_full_disk(tmp_path: Path) -> None:

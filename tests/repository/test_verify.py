@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,19 @@ def test_a_whole_repository(store: base.Store) -> None:
     assert report.is_whole and report.cells == 9 and report.restore_points == 1
     assert report.lines() == [f"checked 1 manifest, {report.packs} packs, 9 cells (1 MiB)"]
     assert seen[0] == (1, 1, "restore points read") and seen[-1] == (report.packs, report.packs, "packs verified")
+
+
+@pytest.mark.parametrize("change", [lambda content: content + b"x", lambda content: content[:-1]])
+def test_a_manifest_that_is_too_long_or_too_short(
+    small: repository.Repository, change: Callable[[bytes], bytes]
+) -> None:
+    """Only its last section tells, which restores do not look at."""
+    name = disks.save(small, DISK).name
+    path = small.store.root / "manifests" / name  # type: ignore[attr-defined]
+    path.write_bytes(change(path.read_bytes()))
+    report = verify.verify(small)
+    assert [item[0] for item in report.objects] == [f"manifests/{name}"]
+    assert report.verdict() == "DAMAGED: 1 other object"
 
 
 def test_damage_names_its_restore_points_and_the_next_backup_heals(small: repository.Repository) -> None:
@@ -84,9 +98,7 @@ def test_samples_and_ages(small: repository.Repository) -> None:
     assert status.of(small).oldest_verification > 0
 
 
-def test_a_run_that_was_broken_off_is_resumed(
-    directory: DirectoryStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_that_was_broken_off_is_resumed(directory: DirectoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
     made = repository.create(directory, disks.SMALL)
     disks.save(made, disks.content(30))
     monkeypatch.setattr(verify, "_NOTE_EVERY_S", 0.0)
