@@ -7,10 +7,13 @@ import logging
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from onebackup_driver import paths
-from onebackup_driver.frontend import FrontEnd
 from onebackup_driver.site_rules import Configuration, Timeouts
+
+if TYPE_CHECKING:  # who has a front-end has loaded it; a marketplace driver has none
+    from onebackup_driver.frontend import FrontEnd
 
 
 @dataclass

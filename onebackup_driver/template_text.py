@@ -9,10 +9,10 @@ parse_str_or_xml). `]]>` can be said in neither and would break every later answ
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Iterable
 from typing import Union
-from xml.sax.saxutils import escape
 
 from onebackup_driver import plain
 from onebackup_driver.xml_values import Attribute, Vector
@@ -66,6 +66,11 @@ def _quote(value: str) -> str:
 
 def _xml(name: str, value: Union[str, Vector]) -> str:
     if isinstance(value, str):
-        return f"<{name}>{escape(value)}</{name}>"
-    inside = "".join(f"<{key}>{escape(item)}</{key}>" for key, item in value.items() if _XML_NAME.match(key))
+        return f"<{name}>{_escape(value)}</{name}>"
+    inside = "".join(f"<{key}>{_escape(item)}</{key}>" for key, item in value.items() if _XML_NAME.match(key))
     return f"<{name}>{inside}</{name}>"
+
+
+def _escape(text: str) -> str:
+    """As xml.sax.saxutils.escape, which loads an HTTP client: a tenth of the time of a hook or a driver."""
+    return html.escape(text, quote=False)
