@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Mapping
@@ -33,6 +32,8 @@ class Request:
         """Run DISPOSE_CMD when the export asked for it."""
         command = self.text("DISPOSE_CMD")
         if self.text("DISPOSE") == "YES" and command:
+            import subprocess
+
             done = subprocess.run(["/bin/sh", "-c", command], stdin=subprocess.DEVNULL, capture_output=True, text=True)
             if done.returncode != 0:
                 print(f"Dispose of {self.text('IMPORT_SOURCE')} failed. Error: {done.stderr}", file=sys.stderr)
