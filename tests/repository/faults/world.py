@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import os
 import random
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -66,8 +68,7 @@ class World:
 def made(encrypted: bool, many_indexes: bool = False, large: bool = False) -> World:
     """Build it once. `many_indexes`: the next save merges them. `large`: packs of several parts."""
     key = disks.KEY if encrypted else None
-    ids = mock.patch("secrets.token_bytes", random.Random(7).randbytes)  # the same objects each time, by name
-    with ids, tempfile.TemporaryDirectory(prefix="onebackup-faults-") as name:
+    with _ids(), tempfile.TemporaryDirectory(prefix="onebackup-faults-") as name:
         store = DirectoryStore(Path(name))
         opened = repository.create(store, LARGE if large else SMALL, key)
         _build(opened)
@@ -77,6 +78,19 @@ def made(encrypted: bool, many_indexes: bool = False, large: bool = False) -> Wo
                 opened.delete(save(opened, "C2", parent).name)
         points = {point.name: str(point.facts["label"]) for point in opened.manifests()}
         return World(key, read(Path(name)), points)
+
+
+@contextmanager
+def _ids() -> Iterator[None]:
+    """Mostly the same names each time (threads decide some): each module takes its ids from a row of its own."""
+    rows: dict[str, random.Random] = {}
+
+    def given(count: int) -> bytes:
+        module = str(sys._getframe(1).f_globals["__name__"])
+        return rows.setdefault(module, random.Random(module)).randbytes(count)
+
+    with mock.patch("secrets.token_bytes", given), mock.patch("os.urandom", given):
+        yield
 
 
 def save(opened: repository.Repository, label: str, parent: Optional[str] = None) -> Manifest:
