@@ -185,9 +185,7 @@ def unique(name: str) -> str:
     return f"{name}-{uuid.uuid4().hex[:8]}"
 
 
-def wait(
-    what: str, condition: Callable[[], Optional[bool]], timeout_s: float = 30.0, pause_s: float = 0.01
-) -> None:
+def wait(what: str, condition: Callable[[], Optional[bool]], timeout_s: float = 30.0, pause_s: float = 0.01) -> None:
     """Poll until the condition holds. `pause_s`: longer where a look is a process."""
     deadline = time.monotonic() + timeout_s
     while not condition():
