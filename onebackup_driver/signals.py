@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -11,6 +14,8 @@ from typing import Optional
 
 from onebackup_driver import errors
 
+#: How long after a signal was lost it is sent again.
+_AGAIN_S = 0.05
 _deferred = 0
 _pending: Optional[int] = None
 _raised = False
@@ -24,6 +29,19 @@ def install() -> None:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, _handle)
+    sys.unraisablehook = _swallowed
+
+
+def _swallowed(lost: sys.UnraisableHookArgs) -> None:
+    """Python drops what is raised in a finalizer, which it runs at any moment: the signal is sent again."""
+    global _raised
+    if not isinstance(lost.exc_value, errors.Terminated):
+        sys.__unraisablehook__(lost)
+        return
+    _raised = False
+    again = threading.Timer(_AGAIN_S, os.kill, (os.getpid(), lost.exc_value.signal_number))
+    again.daemon = True
+    again.start()
 
 
 def _handle(number: int, frame: Optional[FrameType]) -> None:

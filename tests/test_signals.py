@@ -122,3 +122,42 @@ def test_a_signal_that_the_caller_ignores_stays_ignored(number: int) -> None:
     process.send(number)
     process.go_on()
     assert process.rest() == "changed\n"
+
+
+#: What is raised in a finalizer, which runs whenever the last reference goes, is swallowed by Python.
+FINALIZER = """
+import os, signal, sys, time, weakref
+from onebackup_driver import errors, signals
+signals.install()
+
+class Thing:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.01)
+
+class Watched:
+    pass
+
+def away():
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(0.01)
+
+thing = Thing() if "del" in sys.argv else Watched()
+if "weakref" in sys.argv:
+    weakref.finalize(thing, away)
+try:
+    del thing
+    time.sleep(10)
+    print("went on", flush=True)
+except errors.Terminated as error:
+    print("terminated by", error.signal_number, flush=True)
+"""
+
+
+@pytest.mark.parametrize("kind", ["del", "weakref"])
+def test_a_signal_that_arrives_in_a_finalizer_is_not_lost(kind: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", FINALIZER, kind], capture_output=True, text=True, timeout=30,
+        preexec_fn=_as_from_a_terminal,
+    )  # fmt: skip
+    assert (done.stdout, done.stderr) == ("terminated by 15\n", "")
