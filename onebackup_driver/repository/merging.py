@@ -32,6 +32,11 @@ def publish_index(store: base.Store, vault: Vault, saved: saving.Saved, stored_b
     store.put(name, content)
 
 
+def is_due(before: Sequence[str]) -> bool:
+    """Whether one index more than these may be one too many."""
+    return sum(index.parse_name(name).cells <= _SMALL_CELLS for name in before) + 1 >= _SMALL_INDEXES
+
+
 def merge_small(store: base.Store, vault: Vault, claims: str) -> None:
     """Merge the indexes of single backups into one when there are many; one writer does it, the others go on."""
     small = [

@@ -121,7 +121,10 @@ class Repository:
         if isinstance(stream, Confirmable):
             stream.confirm()
         more = complete(saved) if complete is not None else {}
-        return self._publish(saved, size_bytes, parent or "", {**(facts or {}), **more}, watch)
+        made = self._publish(saved, size_bytes, parent or "", {**(facts or {}), **more}, watch)
+        if merging.is_due([file.name for file in known.indexes]):
+            self._tidy()
+        return made
 
     def _parent(self, name: str) -> Optional[saving.Parent]:
         if not name:
@@ -150,7 +153,6 @@ class Repository:
         except problems.RunTooLong:
             self.store.delete(f"{manifest_format.PREFIX}{name}")
             raise
-        self._tidy()
         return draft._replace(name=name)
 
     def _tidy(self) -> None:

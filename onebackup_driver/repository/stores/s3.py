@@ -19,7 +19,7 @@ from onebackup_driver.s3_access import Access
 
 #: Requests of a restore at once: enough to make up for 50 ms that each takes; each has memory for one frame.
 _PARALLEL = 10
-_PARTS_AT_ONCE = 4
+_PARTS_AT_ONCE = 5
 #: What is taken from a connection at once.
 _PIECE_BYTES = 256 * 1024
 #: A copy that was not complete so long after is one of a process that was killed.
@@ -39,6 +39,7 @@ class S3Store(base.Store):
         self.quota_mb, self._cache = quota_mb, cache or _default_cache()
         self.client = s3_client.connect(access, _PARALLEL + 2 * _PARTS_AT_ONCE)
         self.uploads = ThreadPoolExecutor(_PARTS_AT_ONCE, "upload")
+        self.asking = ThreadPoolExecutor(_PARTS_AT_ONCE, "asking")  # which parts must not wait for
         self.room = threading.BoundedSemaphore(_PARTS_AT_ONCE)  # parts in memory, of all writers
         self._temporary: Optional[scratch.Folder] = None
 
@@ -199,6 +200,7 @@ class S3Store(base.Store):
 
     def close(self) -> None:
         self.uploads.shutdown()
+        self.asking.shutdown()
         self.client.close()
         if self._temporary is not None:
             self._temporary.close()

@@ -24,7 +24,7 @@ class Writer(base.Writer):
     def __init__(self, store: S3Store, name: str):
         self._store, self._name = store, name
         self._part, self._filled = bytearray(), 0
-        self._upload: Optional[str] = None
+        self._upload: Optional[Future[str]] = None
         self._parts: list[Future[str]] = []
         self._size_bytes = 0
 
@@ -40,13 +40,12 @@ class Writer(base.Writer):
                 self._send()
 
     def _send(self) -> None:
-        if self._upload is None:
-            with s3_client.translated(self._store.place, self._name):
-                self._upload = self._store.client.create_multipart_upload(**self._at())["UploadId"]
+        if self._upload is None:  # begun in the background: its parts are behind it in the queue
+            self._upload = self._store.uploads.submit(self._begin)
         self._store.room.acquire()
         number, data = len(self._parts) + 1, self._taken()
         try:
-            part = self._store.uploads.submit(self._send_part, number, data)
+            part = self._store.uploads.submit(self._send_part, self._upload, number, data)
         except BaseException:
             self._store.room.release()
             raise
@@ -59,30 +58,36 @@ class Writer(base.Writer):
         del part[filled:]
         return part
 
-    def _send_part(self, number: int, data: bytearray) -> str:
+    def _begin(self) -> str:
         with s3_client.translated(self._store.place, self._name):
-            answer = self._store.client.upload_part(UploadId=self._upload, PartNumber=number, Body=data, **self._at())
+            return str(self._store.client.create_multipart_upload(**self._at())["UploadId"])
+
+    def _send_part(self, upload: Future[str], number: int, data: bytearray) -> str:
+        upload_id = upload.result()
+        with s3_client.translated(self._store.place, self._name):
+            answer = self._store.client.upload_part(UploadId=upload_id, PartNumber=number, Body=data, **self._at())
             return str(answer["ETag"])
 
     def publish(self) -> bool:
         if self._upload is None:
             return self._store.put(self._name, bytes(self._taken()))
+        # CompleteMultipartUpload knows no condition on every server (Ceph 16): names of large objects are random.
+        is_there = self._store.asking.submit(self._is_there)  # while the last parts are on their way
         if self._filled:
             self._send()
         parts = [{"PartNumber": number, "ETag": part.result()} for number, part in enumerate(self._parts, 1)]
-        # CompleteMultipartUpload knows no condition on every server (Ceph 16): names of large objects are random.
-        if self._is_there():
+        if is_there.result():
             return False
-        self._complete(parts)
+        self._complete(self._upload.result(), parts)
         self._upload = None
         return True
 
-    def _complete(self, parts: list[dict[str, Any]]) -> None:
+    def _complete(self, upload_id: str, parts: list[dict[str, Any]]) -> None:
         """A lost answer is asked for again, but the upload may be gone then because it is complete."""
         try:
             with s3_client.translated(self._store.place, self._name):
                 self._store.client.complete_multipart_upload(
-                    UploadId=self._upload, MultipartUpload={"Parts": parts}, **self._at()
+                    UploadId=upload_id, MultipartUpload={"Parts": parts}, **self._at()
                 )
         except problems.RepositoryError:
             if not self._is_there() or self._store.size(self._name) != self._size_bytes:
@@ -105,9 +110,11 @@ class Writer(base.Writer):
         for part in self._parts:
             if not part.cancelled():
                 part.exception()  # waits: a part that arrives after the abort would stay
+        if upload.cancel() or upload.exception() is not None:
+            return  # there is nothing to abort, or nobody knows its name: gc removes it later
         try:
             with s3_client.translated(self._store.place, self._name):
-                self._store.client.abort_multipart_upload(UploadId=upload, **self._at())
+                self._store.client.abort_multipart_upload(UploadId=upload.result(), **self._at())
         except problems.RepositoryError:
             pass  # gc removes it later
 
