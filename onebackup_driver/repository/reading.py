@@ -92,7 +92,10 @@ def fetch(store: base.Store, frame: Frame, buffer: memoryview) -> memoryview:
     if frame.stored_bytes > len(buffer):
         raise problems.Damaged(name, "a frame is longer than any that is written")
     view = buffer[: frame.stored_bytes]
-    if store.read_into(name, frame.offset, view) != frame.stored_bytes:
+    for _ in range(2):  # an answer that was too short is a whole one the next time
+        if store.read_into(name, frame.offset, view) == frame.stored_bytes:
+            break
+    else:
         raise problems.Damaged(name, "it is cut off")
     return view
 

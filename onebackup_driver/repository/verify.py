@@ -13,7 +13,7 @@ import secrets
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Callable, Optional, Union
+from typing import Callable, Optional, TypeVar, Union
 
 from onebackup_driver import clock
 from onebackup_driver.repository import lookup, manifests, notes, problems, reading, verified
@@ -28,6 +28,7 @@ _log = logging.getLogger(__name__)
 #: (done, of, of what)
 Progress = Callable[[int, int, str], None]
 _NOTE_EVERY_S = 60.0
+_Content = TypeVar("_Content")
 _DAY_S = 24 * 3600
 
 
@@ -186,7 +187,7 @@ class _Verification:
     def _check(self, reader: reading.CellReader, pack_id: bytes) -> None:
         name = pack.name_of(pack_id)
         try:
-            table = base.steadily(lambda: self._table(pack_id))
+            table = _surely(lambda: self._table(pack_id))
         except (problems.Damaged, problems.Missing) as error:
             if isinstance(error, problems.Missing):
                 self._missing.add(name)
@@ -214,7 +215,7 @@ class _Verification:
     ) -> Optional[tuple[bytes, str, set[bytes]]]:
         found: Recipe = table.recipe(number)
         try:
-            reader.read(found)
+            _surely(lambda: reader.read(found))
             return None
         except (problems.Damaged, problems.Missing) as error:
             if isinstance(error, problems.Missing):
@@ -281,6 +282,14 @@ class _Verification:
                 notes.replace(self._repository, old, remaining)
         if self._suspects - known:
             notes.condemn(self._repository, notes.DAMAGED, self._suspects - known)
+
+
+def _surely(read: Callable[[], _Content]) -> _Content:
+    """Read; once more when it came damaged or was not found: only what is so the second time is told as damage."""
+    try:
+        return read()
+    except (problems.Damaged, problems.Missing):
+        return read()
 
 
 def _reason(error: Union[problems.Damaged, problems.Missing], name: str) -> str:

@@ -34,6 +34,20 @@ def test_a_whole_repository(store: base.Store) -> None:
     assert seen[0] == (1, 1, "restore points read") and seen[-1] == (report.packs, report.packs, "packs verified")
 
 
+def test_what_is_not_found_once_is_no_damage(directory: DirectoryStore) -> None:
+    made = repository.create(directory, disks.SMALL)
+    disks.save(made, DISK)
+    lied: set[str] = set()
+
+    def act(number: int, when: str, kind: str, name: str) -> None:
+        if kind in ("get", "size") and name.startswith("packs/") and name not in lied:
+            lied.add(name)
+            raise problems.Missing(name)
+
+    assert verify.verify(repository.open(stores.Counted(directory, act))).is_whole and lied
+    assert list(directory.list("condemned/")) == []
+
+
 @pytest.mark.parametrize("change", [lambda content: content + b"x", lambda content: content[:-1]])
 def test_a_manifest_that_is_too_long_or_too_short(
     small: repository.Repository, change: Callable[[bytes], bytes]
