@@ -102,9 +102,7 @@ def _retain(context: Context, journal: Journal, point: RestorePoint, keep: bool,
     """Delete (or mark as kept) what the new restore point replaces; what could not be deleted, in words."""
     points = catalogue.build(cloud.apps(context), context.trusted_uids(vm_uid))
     if point.backup_id not in [found.backup_id for found in points if not found.problems]:
-        raise errors.Failed(
-            f"restore point {point.backup_id} was complete and is not any more; nothing older was deleted"
-        )
+        raise errors.Failed(f"restore point {point.backup_id} was complete and is not any more; {_begun(journal)}")
     problems: list[str] = []
     for old in retention.superseded(points, point):
         try:
@@ -113,6 +111,11 @@ def _retain(context: Context, journal: Journal, point: RestorePoint, keep: bool,
             problems.append(f"restore point {old.backup_id} could not be {'marked' if keep else 'deleted'}: {error}")
             context.log.warning("%s", problems[-1])
     return problems + delete_rest(context, journal, vm_uid)
+
+
+def _begun(journal: Journal) -> str:
+    begun = ", ".join(map(str, journal.facts.get("deleting", [])))
+    return f"what it replaces was being deleted before that: app {begun}" if begun else "nothing older was deleted"
 
 
 def _delete(context: Context, journal: Journal, old: RestorePoint) -> None:

@@ -177,7 +177,8 @@ def _strike(rig: Rig, case: Case, scenario: Scenario, site: Corner, vm_id: int, 
 
 def _too_late(case: Case) -> bool:
     """The new restore point is deleted by somebody while the run deletes what it replaces: nothing can be saved."""
-    return case.fault.startswith("new-apps-deleted") and case.step.startswith("one.marketapp.delete")
+    deleting = case.step.startswith("one.marketapp.delete") or case.scenario == "recover-deleting"
+    return case.fault.startswith("new-apps-deleted") and deleting
 
 
 def _log(site: Corner) -> str:

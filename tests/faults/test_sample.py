@@ -49,3 +49,9 @@ def test_a_sample_of_the_matrix(rigs: dict[str, Rig], version: str, scenario: st
 def test_what_failed_once(rigs: dict[str, Rig], case: Case) -> None:
     rig = rig_of(rigs, case.version)
     assert try_all(rig, [case]) == []
+
+
+def test_what_was_being_deleted_is_told_when_the_new_restore_point_is_gone(rigs: dict[str, Rig]) -> None:
+    outcome = cases.run(rig_of(rigs, "7.4"), Case.parse("7.4 recover-deleting one.vm.update.1 new-apps-deleted"))
+    assert outcome.wrong == [] and not outcome.skipped
+    assert "what it replaces was being deleted before that: app " in outcome.said
