@@ -8,6 +8,7 @@ import re
 import signal
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable
 
@@ -125,7 +126,8 @@ def _children(parent: int) -> list[int]:
     text = Path(f"/proc/{parent}/task")
     found: list[int] = []
     for task in text.iterdir():
-        found += map(int, (task / "children").read_text().split())
+        with suppress(OSError):  # that thread has ended
+            found += map(int, (task / "children").read_text().split())
     return found
 
 
