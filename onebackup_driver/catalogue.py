@@ -111,9 +111,7 @@ def _restore_point(vm_app: App, apps: dict[int, App]) -> RestorePoint:
     return RestorePoint(vm_app, disks, tuple(problems))
 
 
-def _with_app(
-    saved: manifest.SavedDisk, vm_app: App, apps: dict[int, App]
-) -> tuple[manifest.SavedDisk, Optional[App]]:
+def _with_app(saved: manifest.SavedDisk, vm_app: App, apps: dict[int, App]) -> tuple[manifest.SavedDisk, Optional[App]]:
     """A disk and its app; where the catalogue was made anew (another database, another zone) the app has a new id."""
     app = _image_app(apps.get(saved.app_id), saved, vm_app)
     if app is None and saved.app_id >= 0 and saved.app_name:

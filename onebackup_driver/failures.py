@@ -19,10 +19,7 @@ def load(path: Path) -> dict[int, Failure]:
         document = json_text.read(path)
         if document["format"] != _FORMAT:
             return {}
-        return {
-            int(vm_id): _failure(row)
-            for vm_id, row in document["failures"].items()
-        }
+        return {int(vm_id): _failure(row) for vm_id, row in document["failures"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
 

@@ -54,4 +54,3 @@ def bucket_and_key(source: str) -> Optional[tuple[str, str]]:
     scheme, _, rest = source.partition("://")
     bucket, _, key = rest.partition("/")
     return (bucket, key) if scheme.lower() == "s3" and bucket and key else None
-

@@ -55,9 +55,7 @@ def _break_off(context: Context, book: Journal, error: BaseException, tell: bool
     if isinstance(error, errors.Terminated):
         error.undone = f"{now}everything this {book.kind} made was removed, restore points are untouched"
     if isinstance(error, (errors.Error, OSError)):
-        return errors.Failed(
-            f"{what}; {now}everything this {book.kind} made was removed, restore points are untouched"
-        )
+        return errors.Failed(f"{what}; {now}everything this {book.kind} made was removed, restore points are untouched")
     return None
 
 

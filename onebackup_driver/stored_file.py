@@ -35,13 +35,16 @@ def fetch(url: str, with_checksum: bool, timeout_s: float, check_certificate: bo
     digest = hashlib.md5() if with_checksum else None
     deadline, length = clock.monotonic() + timeout_s, 0
     try:
-        with _any_certificate(not check_certificate), requests.get(
-            url,
-            stream=True,
-            timeout=_STALL_TIMEOUT_S,
-            headers={"Accept-Encoding": "identity"},
-            verify=check_certificate,
-        ) as answer:
+        with (
+            _any_certificate(not check_certificate),
+            requests.get(
+                url,
+                stream=True,
+                timeout=_STALL_TIMEOUT_S,
+                headers={"Accept-Encoding": "identity"},
+                verify=check_certificate,
+            ) as answer,
+        ):
             if answer.status_code != 200:
                 raise errors.Failed(f"the marketplace answers {answer.status_code} {answer.reason} for {shown(url)}")
             # As a restore takes them: the bytes that are stored, not what a Content-Encoding would make of them.

@@ -22,8 +22,10 @@ def create(arguments: argparse.Namespace) -> int:
     kind = "encrypted" if made.header.encrypted else "not encrypted"
     print(f"made repository {repositories.identity(made)} at {made.store.place}, {kind}")
     if made.header.encrypted:
-        print("without its key nobody can restore anything from it; what to put into a safe: onebackup repository key"
-              f" export {arguments.repository} --key-file {arguments.key_file}")
+        print(
+            "without its key nobody can restore anything from it; what to put into a safe: onebackup repository key"
+            f" export {arguments.repository} --key-file {arguments.key_file}"
+        )
     return errors.EXIT_DONE
 
 

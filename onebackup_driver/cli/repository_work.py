@@ -223,9 +223,7 @@ def _overlaid(found: repositories.Settings, arguments: argparse.Namespace) -> re
     return replace(found, options=options, credentials_file=credentials, key_file=arguments.key_file or found.key_file)
 
 
-def _of_marketplace(
-    number: int, site: Configuration, where: paths.Paths
-) -> repositories.Settings:
+def _of_marketplace(number: int, site: Configuration, where: paths.Paths) -> repositories.Settings:
     front_end = frontend.connect(where, site.timeouts.call_s, site.timeouts.patience_s)
     marketplace = app.parse_marketplace(front_end.element("one.market.info", number))
     if marketplace.driver != repositories.DRIVER:
@@ -239,5 +237,3 @@ def _where() -> tuple[Configuration, paths.Paths]:
     where = paths.with_state(where, site.state_directory) if site.state_directory else where
     privileges.drop_to_owner_of(where.state)  # what root makes the driver could not read
     return site, where
-
-

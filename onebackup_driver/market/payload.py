@@ -63,9 +63,7 @@ class Request:
     @property
     def source(self) -> Source:
         """Raises Unusable."""
-        values = {
-            name: (_only(self.root, name).text or "").strip() for name in ("IMPORT_SOURCE", "FORMAT", "DISPOSE")
-        }
+        values = {name: (_only(self.root, name).text or "").strip() for name in ("IMPORT_SOURCE", "FORMAT", "DISPOSE")}
         command = _at_most_one(self.root, "DISPOSE_CMD")
         wanted = values["DISPOSE"].upper() == "YES" and command is not None
         if not values["IMPORT_SOURCE"]:

@@ -79,7 +79,5 @@ def pack_ids(store: base.Store, vault: Vault, name: str) -> set[bytes]:
     """The ids of the packs that a manifest names. Raises Missing, Damaged, StoreFailed."""
     parts = head(store, vault, name)
     place = parts.places.sections[1]
-    packs = base.steadily(
-        lambda: manifests.decode_part(vault, parts, 1, base.exactly(store, PREFIX + name, *place))
-    )
+    packs = base.steadily(lambda: manifests.decode_part(vault, parts, 1, base.exactly(store, PREFIX + name, *place)))
     return set(pack.entry_ids(packs))

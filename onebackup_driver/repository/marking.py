@@ -23,9 +23,7 @@ class Marked(NamedTuple):
     broken: dict[bytes, str]
 
 
-def needed(
-    repository: Repository, indexes: Iterable[IndexFile], progress: Optional[Progress] = None
-) -> Marked:
+def needed(repository: Repository, indexes: Iterable[IndexFile], progress: Optional[Progress] = None) -> Marked:
     """Read every manifest. `progress(done, of manifests)`. Raises Damaged for one that cannot be read: what it needs is
     not known then.
 
@@ -39,9 +37,7 @@ def needed(
     return Marked(len(names | missed), packs | used, broken)
 
 
-def of_manifests(
-    repository: Repository, names: Collection[str], progress: Optional[Progress] = None
-) -> set[bytes]:
+def of_manifests(repository: Repository, names: Collection[str], progress: Optional[Progress] = None) -> set[bytes]:
     """The packs that these restore points name; none of those deleted meanwhile. Raises Damaged, StoreFailed."""
     packs: set[bytes] = set()
     missing: list[str] = []

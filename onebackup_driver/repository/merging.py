@@ -39,9 +39,7 @@ def is_due(before: Sequence[str]) -> bool:
 
 def merge_small(store: base.Store, vault: Vault, claims: str) -> None:
     """Merge the indexes of single backups into one when there are many; one writer does it, the others go on."""
-    small = [
-        entry.name for entry in store.list(index.PREFIX) if index.parse_name(entry.name).cells <= _SMALL_CELLS
-    ]
+    small = [entry.name for entry in store.list(index.PREFIX) if index.parse_name(entry.name).cells <= _SMALL_CELLS]
     if len(small) < _SMALL_INDEXES:
         return
     first = [*sorted(small)[:_SMALL_INDEXES], str(len(small) // 8)]  # tried again when more have come
@@ -144,6 +142,4 @@ class _Merge:
 
 def _renumbered(bucket: bytes, numbers: list[int]) -> list[bytes]:
     """The records of an old bucket with the new numbers of their packs, without those of packs that have none."""
-    return [
-        index.record(key, numbers[old], recipe) for key, old, recipe in index.records(bucket) if numbers[old] >= 0
-    ]
+    return [index.record(key, numbers[old], recipe) for key, old, recipe in index.records(bucket) if numbers[old] >= 0]

@@ -64,9 +64,7 @@ class PackWriter:
 
     def finish(self) -> pack.Entry:
         """Write the table and publish the pack."""
-        end = pack.encode_table(
-            self._keys, self.pack_id, self.size_bytes, self._pack_numbers, bytes(self._recipes)
-        )
+        end = pack.encode_table(self._keys, self.pack_id, self.size_bytes, self._pack_numbers, bytes(self._recipes))
         self._writer.write(end)
         if not self._writer.publish():
             raise problems.StoreFailed(f"{self._name} exists already: is the random number generator in order?")
@@ -98,9 +96,7 @@ class Cutter:
             number = firsts.find(0, number + 1)
         return found
 
-    def cut(
-        self, data: memoryview, cell_id: bytes, zeros: int, known: Sequence[Recipe], writer: PackWriter
-    ) -> Recipe:
+    def cut(self, data: memoryview, cell_id: bytes, zeros: int, known: Sequence[Recipe], writer: PackWriter) -> Recipe:
         """The recipe of a cell; new blocks are appended to `writer`. `zeros`: its blocks of zeros; `known`: recipes
         that may share blocks."""
         block_ids = self._block_ids(data, zeros)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Images as extents of what a guest sees: only data is read, by several threads where it is needed.
 
-    with source.open_image(path, "qcow2") as image:
-        repository.save(image, image.size_bytes, parent, facts)      # asks image.confirm() before it publishes
+with source.open_image(path, "qcow2") as image:
+    repository.save(image, image.size_bytes, parent, facts)      # asks image.confirm() before it publishes
 """
 
 from __future__ import annotations

@@ -138,7 +138,11 @@ class Builder:
 
 
 def build(
-    vault: Vault, object_id: bytes, records: Iterable[bytes], entries: bytes, used: dict[bytes, list[bytes]],
+    vault: Vault,
+    object_id: bytes,
+    records: Iterable[bytes],
+    entries: bytes,
+    used: dict[bytes, list[bytes]],
     stored_bytes: int,
 ) -> tuple[str, bytes]:
     """A whole small index: its name and bytes."""
@@ -175,9 +179,7 @@ def decode_section(vault: Vault, name: str, places: container.Places, section: i
     return container.open_section(_MAGIC, vault, places.object_id, section, sealed, name)
 
 
-def decode_directory(
-    vault: Vault, name: str, places: container.Places, sealed: list[bytes]
-) -> Directory:
+def decode_directory(vault: Vault, name: str, places: container.Places, sealed: list[bytes]) -> Directory:
     """`sealed`: sections 0, 1 and 3 as they are stored. Raises Damaged."""
     head, packs, buckets = (
         decode_section(vault, name, places, number, content) for number, content in zip((0, 1, 3), sealed)

@@ -58,9 +58,9 @@ def check_name(name: str) -> None:
         raise problems.Missing(f"{PREFIX}{name}")
 
 
-def encode(vault: Vault, object_id: bytes, manifest: Manifest, cells: Cells, entries: list[pack.Entry]) -> tuple[
-    str, bytes
-]:
+def encode(
+    vault: Vault, object_id: bytes, manifest: Manifest, cells: Cells, entries: list[pack.Entry]
+) -> tuple[str, bytes]:
     """Name and bytes of a manifest; its `name` is not looked at."""
     packs = b"".join(entry.encode() for entry in entries)
     plain = (packs, cells.encode(), bytes(cells.zeros))

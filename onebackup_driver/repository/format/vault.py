@@ -78,9 +78,7 @@ class Vault:
         from cryptography.exceptions import InvalidTag
 
         try:
-            return self._cipher(kind, object_id).decrypt(
-                _nonce(section), sealed, self._place(kind, object_id, section)
-            )
+            return self._cipher(kind, object_id).decrypt(_nonce(section), sealed, self._place(kind, object_id, section))
         except InvalidTag:
             raise problems.Damaged(name, "it was not written with the key of this repository") from None
 
