@@ -15,7 +15,9 @@ from onebackup_driver.context import Context
 
 def check(context: Context, uid: int, marketplace: Marketplace) -> None:
     """Raise Refused when the site has no list of marketplaces and the user may not use this one."""
-    if context.configuration.allowed_marketplaces or uid in (0, context.own_uid) or marketplace.element is None:
+    if context.configuration.allowed_marketplaces or marketplace.element is None:
+        return
+    if uid == 0 or uid == context.own_uid:
         return
     try:
         rules = acl.parse_pool(context.front_end.element("one.acl.info"))

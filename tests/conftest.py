@@ -7,6 +7,7 @@ every version carries `@pytest.mark.both_versions`; without the mark it runs on 
 """
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import tempfile
@@ -50,6 +51,15 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "version" in metafunc.fixturenames and metafunc.definition.get_closest_marker("both_versions"):
         metafunc.parametrize("version", VERSIONS, indirect=True)
+
+
+@pytest.fixture(autouse=True)
+def log_as_it_was() -> Iterator[None]:
+    """A command that a test ran within this process has set up where its log goes."""
+    logger = logging.getLogger("onebackup")
+    handlers, propagate = list(logger.handlers), logger.propagate
+    yield
+    logger.handlers[:], logger.propagate = handlers, propagate
 
 
 @pytest.fixture

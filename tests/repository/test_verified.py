@@ -227,6 +227,7 @@ def test_what_was_broken_off_before_everything_was_checked_is_not_resumed(filled
     """Also when all that the note on everything says was verified again since: damage has no note."""
     damaged, whole = packs(filled)[:2]
     verified.record(filled, "broken off", 1000.0, [damaged])
+    dated(filled, noted(filled), 1)
     verified.finish(filled, "everything", 2000.0, [whole], everything=True)
     verified.finish(filled, "sample", 3000.0, [whole], everything=False)
     verified.prune(filled, set(packs(filled)))
