@@ -16,7 +16,8 @@ import os
 import shutil
 import tempfile
 import unicodedata
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -359,12 +360,23 @@ def queue_file(data: bytes) -> None:
         (folder / name).mkdir(parents=True, exist_ok=True)
     for name in ("waiting/vm-42.now.json", "finished/000000000001-x.json"):
         (folder / name).write_bytes(data)
-    logging.getLogger("onebackup.queue").setLevel(logging.CRITICAL)
-    found = queue.waiting(folder)
-    assert all(item.file_name == "vm-42.now.json" for item in found)
-    queue.finished(folder)
-    for item in queue.take(folder):
-        queue.finish(folder, item, "done")
+    with _silent("onebackup.queue"):
+        found = queue.waiting(folder)
+        assert all(item.file_name == "vm-42.now.json" for item in found)
+        queue.finished(folder)
+        for item in queue.take(folder):
+            queue.finish(folder, item, "done")
+
+
+@contextmanager
+def _silent(name: str) -> Iterator[None]:
+    """What is logged there is not shown meanwhile; other tests in this process see theirs."""
+    logger = logging.getLogger(name)
+    logger.disabled = True
+    try:
+        yield
+    finally:
+        logger.disabled = False
 
 
 @target("files", b'{"format": 1, "failures": {"42": {"times": 1, "last": 1, "reason": "r", "section": "s"}}}',
