@@ -59,6 +59,9 @@ def log_as_it_was() -> Iterator[None]:
     logger = logging.getLogger("onebackup")
     handlers, propagate = list(logger.handlers), logger.propagate
     yield
+    for handler in logger.handlers:
+        if handler not in handlers:
+            handler.close()
     logger.handlers[:], logger.propagate = handlers, propagate
 
 

@@ -4,22 +4,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from onebackup_driver import logs
-
-
-@pytest.fixture(autouse=True)
-def no_handlers_left() -> Iterator[None]:
-    yield
-    logger = logs.set_up(False)
-    for handler in list(logger.handlers):
-        handler.close()
-        logger.removeHandler(handler)
-
 
 #: A line of the recorded stock session: `2026-11-23 02:35:09 INFO  : Saving VM as template`.
 LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d (INFO |WARN |ERROR|FATAL) : \S.*\Z")
